@@ -1,0 +1,19 @@
+// CHECK for what cannot happen, in every build; DCHECK for what is too dear to check in release builds.
+// Owned by nobody; a failed check prints the condition with its place and aborts.
+// Never used for input: bad input is a Result or a Failure.
+#pragma once
+
+namespace weir {
+
+[[noreturn]] void check_failed(const char* condition, const char* file, int line) noexcept;
+
+}  // namespace weir
+
+#define CHECK(condition) \
+  (__builtin_expect(!(condition), 0) ? ::weir::check_failed(#condition, __FILE__, __LINE__) : static_cast<void>(0))
+
+#ifdef NDEBUG
+#define DCHECK(condition) static_cast<void>(sizeof(!(condition)))
+#else
+#define DCHECK(condition) CHECK(condition)
+#endif
