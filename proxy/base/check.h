@@ -9,11 +9,16 @@ namespace weir {
 
 }  // namespace weir
 
-#define CHECK(condition) \
+#define WEIR_CHECK(condition) \
   (__builtin_expect(!(condition), 0) ? ::weir::check_failed(#condition, __FILE__, __LINE__) : static_cast<void>(0))
 
 #ifdef NDEBUG
 #define DCHECK(condition) static_cast<void>(sizeof(!(condition)))
 #else
-#define DCHECK(condition) CHECK(condition)
+#define DCHECK(condition) WEIR_CHECK(condition)
+#endif
+
+// In tests the short name belongs to Catch2, so a header says WEIR_CHECK (or DCHECK) and a .cc may say CHECK.
+#ifndef WEIR_TEST
+#define CHECK(condition) WEIR_CHECK(condition)
 #endif

@@ -26,19 +26,19 @@ class [[nodiscard]] Result {
   bool ok() const { return state_.index() == 0; }
   explicit operator bool() const { return ok(); }
   T& value() & {
-    CHECK(ok());
+    WEIR_CHECK(ok());
     return *std::get_if<0>(&state_);
   }
   const T& value() const& {
-    CHECK(ok());
+    WEIR_CHECK(ok());
     return *std::get_if<0>(&state_);
   }
   T&& value() && {
-    CHECK(ok());
+    WEIR_CHECK(ok());
     return std::move(*std::get_if<0>(&state_));
   }
   const Error& error() const {
-    CHECK(!ok());
+    WEIR_CHECK(!ok());
     return *std::get_if<1>(&state_);
   }
   T& operator*() & { return value(); }
@@ -58,7 +58,7 @@ class [[nodiscard]] Result<void> {
   bool ok() const { return ok_; }
   explicit operator bool() const { return ok_; }
   const Error& error() const {
-    CHECK(!ok_);
+    WEIR_CHECK(!ok_);
     return error_;
   }
 
