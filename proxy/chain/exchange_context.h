@@ -1,0 +1,64 @@
+// ExchangeContext: the facts of one exchange that links read and add to: client, route, tries, decisions, time spent upstream.
+// The exchange owns it, in its arena; every call of the exchange borrows it and, by holding the arena, keeps it readable until it is freed.
+// It never decides anything.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "proxy/chain/failure.h"
+#include "proxy/message/head.h"
+#include "proxy/runtime/address.h"
+#include "proxy/runtime/worker_context.h"
+
+namespace weir {
+
+// One try, for the access log and metrics; a list in the arena, in order of starting.
+struct AttemptRecord {
+  AttemptRecord* next = nullptr;
+  std::string_view endpoint;  // its address as text; empty when none was picked
+  MonotonicTime started{};
+  MonotonicTime connected{};  // when it had a connection; epoch if never
+  MonotonicTime response_at{};  // when its response head came; epoch if never
+  MonotonicTime ended{};      // epoch while it runs
+  int status = 0;
+  FailureKind failure = FailureKind::none;
+  bool reused_connection = false;
+};
+
+// What a filter did other than let the exchange pass; newest first, in the arena.
+struct DecisionRecord {
+  DecisionRecord* next = nullptr;
+  const LinkIdentity* by = nullptr;
+  std::string_view decision;  // static: "retried", "rejected", "timed_out", "would_reject" ...
+  std::string_view reason;    // static
+  MonotonicTime at{};
+};
+
+struct ExchangeContext {
+  ExchangeContext(WorkerContext& w, Arena& a, RequestHead& h) : worker(w), arena(a), head(h) {}
+
+  WorkerContext& worker;
+  Arena& arena;
+  RequestHead& head;
+  MonotonicTime started{};        // the request head was complete
+  std::uint64_t id_hash = 0;      // of the request id; for ramps and hashing
+  std::string_view request_id;
+  const Address* client = nullptr;
+  std::string_view listener, route, service;
+  bool inbound = false;
+
+  AttemptRecord* first_attempt = nullptr;
+  AttemptRecord* last_attempt = nullptr;
+  std::uint16_t attempts = 0;
+  Duration upstream_time{0};      // sum of the tries' own times
+  DecisionRecord* decisions = nullptr;
+  bool decided = false;           // weir retried, rejected, answered or would have: for access_log.when
+
+  EventLoop& loop() const { return worker.loop; }
+  MonotonicTime now() const { return worker.loop.now(); }
+  AttemptRecord& add_attempt(std::string_view endpoint);
+  void add_decision(const LinkIdentity& by, std::string_view decision, std::string_view reason);
+};
+
+}  // namespace weir

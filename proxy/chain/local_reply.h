@@ -1,0 +1,20 @@
+// Local replies: turns a Failure into the answer that weir gives itself: status, body, Retry-After, Proxy-Status (RFC 9209).
+// Filters never write HTTP replies; the exchange calls this once, for the failure that reached it.
+// The head and body live in the exchange's arena; nothing is kept.
+#pragma once
+
+#include "proxy/chain/exchange_context.h"
+#include "proxy/chain/failure.h"
+
+namespace weir {
+
+struct LocalReply {
+  ResponseHead* head = nullptr;
+  std::string_view body;  // short text ending in a line feed; empty for HEAD
+};
+
+LocalReply make_local_reply(ExchangeContext& exchange, const Failure& failure);
+// For requests that never became an exchange (framing rules): status and rule.
+LocalReply make_local_reply(Arena& arena, int status, std::string_view proxy_status_error, std::string_view detail);
+
+}  // namespace weir

@@ -1,0 +1,65 @@
+// Admission policies: pure decisions with two verbs, admit and record. Breaker, concurrency limit, rate limit and load shedding are all of
+// this form, so shadow mode, candidates, metrics and replay are written once (admission_link.h), not once a filter.
+// A policy object is host-wide state for its key (service, policy, filter name[, route]) and is shared by all workers; SharedPolicy in
+// admission_link.h holds the lock. A policy never sees a loop, a socket, a log or a metric.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "proxy/base/random.h"
+#include "proxy/base/time.h"
+#include "proxy/chain/failure.h"
+#include "proxy/chain/link.h"
+
+namespace weir {
+
+// What a policy may know of a request.
+struct AdmissionFacts {
+  const ExchangeContext* exchange = nullptr;  // null in policy unit tests that do not need it
+  const RequestHead* head = nullptr;
+  std::uint64_t hash = 0;
+  std::uint16_t attempt = 1;
+};
+
+// Given to an admitted call; comes back with record(). A plain value: the policy says what the words mean.
+struct Ticket {
+  std::uint64_t generation = 0;
+  MonotonicTime admitted{};
+  std::uint32_t slot = 0;
+  bool probe = false;
+};
+
+struct Admission {
+  enum class Verdict : std::uint8_t { admit, reject, wait };  // wait: only policies with a queue
+  Verdict verdict = Verdict::admit;
+  Ticket ticket;
+  FailureKind kind = FailureKind::none;  // of a rejection
+  std::string_view reason;               // static; for metrics and logs
+  Duration retry_after{0};
+};
+
+// How an admitted call went. Exactly one for each ticket.
+struct Outcome {
+  enum class Class : std::uint8_t {
+    answered,  // an upstream answer; `status` says which, `clean` whether it came whole
+    failed,    // no answer; `failure` says why
+    ignored,   // says nothing about the upstream: client gone, rejected further in, a deadline of the client. A cancel after the
+               // response head still carries `to_headers`
+  };
+  Class cls = Class::ignored;
+  int status = 0;
+  FailureKind failure = FailureKind::none;
+  bool clean = true;
+  Duration to_headers{-1};  // from admission to the response head; -1: none came
+  Duration total{0};        // from admission to the end
+};
+
+class AdmissionPolicy {
+ public:
+  virtual ~AdmissionPolicy() = default;
+  virtual Admission admit(MonotonicTime now, const AdmissionFacts& facts, Random& random) = 0;
+  virtual void record(MonotonicTime now, const Ticket& ticket, const Outcome& outcome, Random& random) = 0;
+};
+
+}  // namespace weir

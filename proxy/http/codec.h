@@ -1,0 +1,171 @@
+// The codec interfaces: what the proxy above sees of HTTP, the same for HTTP/1.1 and HTTP/2.
+// A server connection (one client) is owned by proxy/server/connection; a client connection (one upstream) by the pool. Streams are
+// lent by the connection. Nothing above this file knows a protocol version's syntax, and nothing in it knows filters.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "proxy/message/head.h"
+#include "proxy/runtime/body_pipe.h"
+#include "proxy/runtime/byte_stream.h"
+#include "proxy/runtime/worker_context.h"
+
+namespace weir {
+
+struct HttpLimits {  // each hit is counted by the connection's owner through on_bad_message
+  std::size_t header_bytes = std::size_t{60} * 1024;  // the whole head; over it 431 (request), 502 (response)
+  std::size_t headers = 100;                          // fields, and again for trailers
+  std::size_t target_bytes = std::size_t{16} * 1024;  // 414
+  std::size_t chunk_extension_bytes = 1024;           // of one body, added up
+  Duration request_headers = std::chrono::seconds(10);  // first byte to the end of the head; 408
+  Duration idle = std::chrono::hours(1);                // of a keep-alive connection between exchanges
+};
+
+// Why a message was refused; `rule` names the rule of framing_rules.h, with its RFC section.
+struct BadMessage {
+  int status = 400;  // what a client is to be told
+  std::string_view rule;
+};
+
+// ---- server side ----
+
+enum class StreamError : std::uint8_t { client_closed, client_reset, bad_body, timeout, write_failed };
+
+class ServerStreamHandler {  // the exchange
+ public:
+  // The client is gone or its body is broken: no answer can be sent any more. The stream is dead after this call.
+  virtual void on_stream_error(StreamError error) = 0;
+  // The whole answer was handed to the kernel. The stream is dead after this call.
+  virtual void on_response_sent() = 0;
+
+ protected:
+  ~ServerStreamHandler() = default;
+};
+
+// One exchange on a client connection; lent to the exchange until one of the two calls above, or detach().
+class ServerStream {
+ public:
+  virtual void set_handler(ServerStreamHandler* handler) = 0;
+  virtual void send_informational(const ResponseHead& head) = 0;  // 1xx; ignored towards HTTP/1.0
+  // Once. The body may be empty (no handle) when head.has_body is false or content_length is 0. A body that aborts ends in a
+  // connection or stream reset, never in a clean end.
+  virtual void send_response(const ResponseHead& head, BodyPipe::Reader body) = 0;
+  virtual void close_after_response() = 0;  // HTTP/1: Connection: close on the answer; HTTP/2: GOAWAY later
+  virtual void reset() = 0;                 // breaks the answer off; detaches
+  virtual std::uint64_t response_bytes() const = 0;  // body bytes handed to the kernel or the out buffer so far
+
+ protected:
+  ~ServerStream() = default;
+};
+
+class ServerConnectionHandler {  // proxy/server/connection
+ public:
+  // A request. The arena is the exchange's: held once for the callee, who releases it. `head` lives in it. `body` is empty when
+  // head.has_body is false. The callee calls stream.set_handler() before it returns.
+  virtual void on_request(ServerStream& stream, Arena& arena, RequestHead& head, BodyPipe::Reader body) = 0;
+  // A request that the framing rules refuse: answer it (send_response with close_after_response already set), head facts may be missing.
+  virtual void on_bad_request(ServerStream& stream, Arena& arena, const BadMessage& bad) = 0;
+  // The connection is closed, or is over (idle timeout, drain, peer closed): the callee drops it after this call (bury).
+  virtual void on_closed() = 0;
+
+ protected:
+  ~ServerConnectionHandler() = default;
+};
+
+class ServerConnection {
+ public:
+  virtual ~ServerConnection() = default;
+  virtual void start() = 0;       // begins reading
+  virtual void drain() = 0;       // finish what runs, take nothing new, then close; idle connections close at once
+  virtual bool idle() const = 0;  // no exchange in progress
+};
+
+struct ServerConnectionOptions {
+  HttpLimits limits;
+  bool half_close = false;  // a FIN while an exchange runs means gone (false) or merely end of input (true)
+  std::string_view scheme = "http";
+};
+std::unique_ptr<ServerConnection> make_h1_server(WorkerContext& worker, std::unique_ptr<ByteStream> stream,
+                                                 ServerConnectionHandler& handler, const ServerConnectionOptions& options);
+
+// ---- client side ----
+
+enum class ClientError : std::uint8_t {
+  connect_failed,   // never connected (the pool's business, passed through the same type)
+  reset,            // RST, RST_STREAM or a write error
+  closed,           // FIN before a complete answer
+  refused_stream,   // HTTP/2 REFUSED_STREAM, or GOAWAY below this stream
+  protocol_error,   // an answer that the framing rules refuse
+  head_too_large,
+  request_aborted,  // the request body broke off on the client's side
+};
+
+struct ClientFailure {
+  ClientError error = ClientError::reset;
+  bool anything_sent = false;      // a byte of the request reached the kernel
+  bool anything_received = false;  // a byte of the answer arrived
+  bool reused = false;             // not the first exchange on its connection: a stale keep-alive is likely
+  std::string_view rule;           // for protocol_error
+};
+
+class ClientStreamHandler {  // the upstream link's call
+ public:
+  virtual void on_informational(const ResponseHead& head) = 0;  // 1xx but 101; 100 included
+  virtual void on_response(ResponseHead& head, BodyPipe::Reader body) = 0;  // body empty when head.has_body is false
+  virtual void on_end(const Headers* trailers) = 0;                   // the last byte of the answer was received
+  virtual void on_failure(const ClientFailure& failure) = 0;          // instead of on_end, at any time; last call
+
+ protected:
+  ~ClientStreamHandler() = default;
+};
+
+// Owns one request in progress on a client connection; dropping it cancels: HTTP/1 closes the connection, or drains a short rest in the
+// background so that it can be reused; HTTP/2 resets the stream.
+class ClientStream {
+ public:
+  virtual void drop() noexcept = 0;
+  virtual bool response_started() const = 0;
+
+ protected:
+  ~ClientStream() = default;
+};
+struct ClientStreamDrop {
+  void operator()(ClientStream* stream) const noexcept { stream->drop(); }
+};
+using ClientStreamPtr = std::unique_ptr<ClientStream, ClientStreamDrop>;
+
+class ClientConnectionHandler {  // the pool
+ public:
+  virtual void on_available() = 0;  // a stream ended and the connection can take another
+  virtual void on_closed() = 0;     // it will take no more: drop it when its streams have ended (bury)
+
+ protected:
+  ~ClientConnectionHandler() = default;
+};
+
+class ClientConnection {
+ public:
+  virtual ~ClientConnection() = default;
+  // Only when available(). `extra` fields are added to the head's own; views need live only during the call. Answers come later,
+  // never inside. The arena is the exchange's; the body pipe of the answer is made in it.
+  virtual ClientStreamPtr open(Arena& arena, const RequestHead& head, std::span<const HeaderField> extra, BodyPipe::Reader body,
+                               ClientStreamHandler& handler) = 0;
+  virtual bool available() const = 0;
+  virtual bool idle() const = 0;
+  virtual std::uint64_t streams_opened() const = 0;
+  virtual void close_when_idle() = 0;  // age or request cap reached, endpoint gone
+};
+
+struct ClientConnectionOptions {
+  HttpLimits limits;
+  std::size_t max_drain = std::size_t{64} * 1024;  // bytes of a dropped answer that are read away to save the connection
+  Duration max_drain_time = std::chrono::seconds(1);
+};
+// The stream is connected already.
+std::unique_ptr<ClientConnection> make_h1_client(WorkerContext& worker, std::unique_ptr<ByteStream> stream,
+                                                 ClientConnectionHandler& handler, const ClientConnectionOptions& options);
+
+}  // namespace weir

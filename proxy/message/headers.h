@@ -1,0 +1,77 @@
+// Headers: the fields of one message, in order, names in lower case, values without surrounding white space.
+// It lives in an arena and owns nothing: names and values are views into that arena (requests) or into the read buffer, valid
+// only during the callback (responses). It never allocates outside the arena and never checks syntax: the codecs do.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "proxy/runtime/arena.h"
+
+namespace weir {
+
+// Fields that the data path asks for, so that lookups compare a byte. `other` for every other name.
+enum class HeaderId : std::uint8_t {
+  other, host, content_length, transfer_encoding, connection, keep_alive, proxy_connection, te, trailer, upgrade, expect, via,
+  x_forwarded_for, x_forwarded_proto, x_forwarded_host, x_request_id, date, server, idempotency_key, retry_after, grpc_status,
+  grpc_timeout, content_type, forwarded, proxy_status, proxy_authenticate, proxy_authorization, http2_settings, cookie,
+  authorization, removed,  // a field taken out; iteration skips it
+};
+
+HeaderId header_id(std::string_view lower_case_name);
+
+struct HeaderField {
+  std::string_view name;
+  std::string_view value;
+  HeaderId id = HeaderId::other;
+};
+
+class Headers {
+ public:
+  explicit Headers(Arena& arena) : arena_(&arena) {}
+
+  // Takes views as they are: the caller vouches for their lifetime and the lower case of the name.
+  void add_view(std::string_view name, std::string_view value, HeaderId id) {
+    if (count_ == capacity_) grow();
+    fields_[count_++] = HeaderField{name, value, id};
+    seen_ |= bit(id);
+  }
+  void add_view(std::string_view name, std::string_view value) { add_view(name, value, header_id(name)); }
+  void add(std::string_view lower_case_name, std::string_view value);  // copies both into the arena
+  void set(std::string_view lower_case_name, std::string_view value);  // removes all of that name, then adds
+  std::size_t remove(std::string_view lower_case_name);
+  std::size_t remove(HeaderId id);
+
+  bool has(HeaderId id) const { return (seen_ & bit(id)) != 0 && find(id) != nullptr; }
+  const HeaderField* find(HeaderId id) const;  // the first, or null
+  const HeaderField* find(std::string_view lower_case_name) const;
+  std::string_view value(HeaderId id) const;   // of the first; empty when absent
+  std::string_view value(std::string_view lower_case_name) const;
+  std::size_t count(HeaderId id) const;
+
+  // Iteration sees removed fields too: skip `id == HeaderId::removed`.
+  const HeaderField* begin() const { return fields_; }
+  const HeaderField* end() const { return fields_ + count_; }
+  HeaderField* begin() { return fields_; }
+  HeaderField* end() { return fields_ + count_; }
+  std::size_t size() const;  // without the removed ones
+  bool empty() const { return size() == 0; }
+  void clear() {
+    count_ = 0;
+    seen_ = 0;
+  }
+  void copy_to(Headers& other) const;  // deep: into the other's arena
+  Arena& arena() const { return *arena_; }
+
+ private:
+  static std::uint64_t bit(HeaderId id) { return std::uint64_t{1} << static_cast<unsigned>(id); }
+  void grow();
+
+  Arena* arena_;
+  HeaderField* fields_ = nullptr;
+  std::uint16_t count_ = 0;
+  std::uint16_t capacity_ = 0;
+  std::uint64_t seen_ = 0;  // ids ever added: a quick "no"
+};
+
+}  // namespace weir

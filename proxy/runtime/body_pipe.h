@@ -1,0 +1,167 @@
+// BodyPipe: carries one body from its writer (a codec that receives) to its reader (a codec that sends), past all links.
+// It lives in the exchange's arena, which each end keeps alive; the two ends are owned apart, and dropping one aborts the other.
+// It never copies what the reader takes at once, and never holds much more than the high mark: the writer is told to pause.
+//
+// Flow. Writer::write() offers the bytes to the reader's sink; what the sink does not take is kept (copied, or the read buffer
+// taken over). Over the high mark, or while any pause reason is set, `paused()` is true and the writer should stop reading its
+// stream; when the kept bytes fall to the low mark and no reason is left, BodySource::on_body_resume tells it. Writes while paused are
+// still taken: pausing is lazy (hotpath rule 9).
+// All calls out (sink and source) are made as the last act of the call in; an end that was dropped hears nothing more.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "proxy/base/time.h"
+#include "proxy/runtime/arena.h"
+#include "proxy/runtime/bytes.h"
+#include "proxy/runtime/event_loop.h"
+
+namespace weir {
+
+class Headers;  // proxy/message/headers.h: trailers
+
+enum class BodyAbort : std::uint8_t {
+  none,
+  cancelled,       // an end was dropped: nobody wants it any more
+  peer_gone,       // FIN before the end: a truncated body
+  reset,           // RST or RST_STREAM
+  timeout,
+  protocol_error,  // bad chunk, wrong length
+};
+
+// Why a reader's side holds the flow; each reason is set and cleared by its owner alone.
+enum class PauseReason : std::uint8_t { sink = 1, replay = 2, fault = 4, exchange = 8 };
+
+enum class BlockedBy : std::uint8_t { nobody, writer, reader };
+
+// What the reading side implements.
+class BodySink {
+ public:
+  // Takes a prefix of `bytes` and says how much; after taking less than all it calls Reader::resume() when it can take more.
+  virtual std::size_t on_body(ByteView bytes) = 0;
+  virtual void on_body_end(const Headers* trailers) = 0;  // all bytes were taken; trailers (may be null) live during the call
+  virtual void on_body_abort(BodyAbort reason) = 0;       // the writer broke off, or was dropped; bytes kept so far were delivered first
+
+ protected:
+  ~BodySink() = default;
+};
+
+// What the writing side implements.
+class BodySource {
+ public:
+  virtual void on_body_resume() = 0;   // paused() became false
+  virtual void on_body_dropped() = 0;  // the reader is gone: stop, discard or drain
+
+ protected:
+  ~BodySource() = default;
+};
+
+class BodyPipe {
+ public:
+  static constexpr std::size_t kHighMark = std::size_t{256} * 1024;
+  static constexpr std::size_t kLowMark = std::size_t{64} * 1024;
+
+  class Writer {
+   public:
+    Writer() = default;
+    Writer(Writer&& other) noexcept : pipe_(std::exchange(other.pipe_, nullptr)) {}
+    Writer& operator=(Writer&& other) noexcept {
+      std::swap(pipe_, other.pipe_);
+      return *this;
+    }
+    ~Writer() { drop(); }
+    explicit operator bool() const { return pipe_ != nullptr; }
+
+    void set_source(BodySource* source);
+    void write(ByteView bytes);
+    void finish(const Headers* trailers = nullptr);  // clean end; trailers are copied into the arena if they must wait
+    void abort(BodyAbort reason);
+    void drop();                    // = abort(cancelled) unless finished or aborted
+    bool paused() const;
+    bool reader_gone() const;
+    BodyPipe* pipe() const { return pipe_; }
+
+   private:
+    friend class BodyPipe;
+    explicit Writer(BodyPipe* pipe) : pipe_(pipe) {}
+    BodyPipe* pipe_ = nullptr;
+  };
+
+  class Reader {
+   public:
+    Reader() = default;
+    Reader(Reader&& other) noexcept : pipe_(std::exchange(other.pipe_, nullptr)) {}
+    Reader& operator=(Reader&& other) noexcept {
+      std::swap(pipe_, other.pipe_);
+      return *this;
+    }
+    ~Reader() { drop(); }
+    explicit operator bool() const { return pipe_ != nullptr; }
+
+    // Starts the flow: kept bytes, and an end or abort that already happened, are told on the next turn, never inside.
+    void set_sink(BodySink* sink);
+    void resume();                        // the sink can take more: kept bytes are offered again, inside this call
+    void pause(PauseReason reason);
+    void unpause(PauseReason reason);
+    void drop();
+    BodyPipe* pipe() const { return pipe_; }
+
+   private:
+    friend class BodyPipe;
+    explicit Reader(BodyPipe* pipe) : pipe_(pipe) {}
+    BodyPipe* pipe_ = nullptr;
+  };
+
+  struct Ends {
+    Writer writer;
+    Reader reader;
+  };
+  static Ends make(Arena& arena, EventLoop& loop, BufferPool& buffers);
+
+  // Facts for timeouts and logs; valid while an end, or the arena, is held.
+  bool ended() const { return ended_; }               // finish() was called and everything was taken
+  bool finished() const { return finished_; }         // finish() was called
+  BodyAbort aborted() const { return abort_; }
+  std::uint64_t bytes_written() const { return written_; }
+  std::uint64_t bytes_taken() const { return taken_; }
+  std::size_t kept() const { return kept_.size(); }
+  MonotonicTime last_progress() const { return last_progress_; }  // the last write or take
+  BlockedBy blocked_by() const;  // reader: bytes wait for it; writer: the pipe is empty and not finished
+  // Content-Length when the writer knows it, -1 otherwise (chunked, until close).
+  std::int64_t expected_length() const { return expected_length_; }
+  void set_expected_length(std::int64_t length) { expected_length_ = length; }
+
+ private:
+  friend class Arena;
+  BodyPipe(Arena& arena, EventLoop& loop, BufferPool& buffers);
+  void offer();         // kept bytes to the sink, then end or abort
+  void on_first_offer();
+  void update_pause();
+  void let_go();        // an end is gone: the last one ends the pipe
+
+  ArenaHold arena_;
+  EventLoop& loop_;
+  Bytes kept_;
+  BodySource* source_ = nullptr;
+  BodySink* sink_ = nullptr;
+  Deferred first_offer_;
+  const Headers* trailers_ = nullptr;
+  std::uint64_t written_ = 0;
+  std::uint64_t taken_ = 0;
+  std::int64_t expected_length_ = -1;
+  MonotonicTime last_progress_;
+  std::uint8_t pause_reasons_ = 0;
+  bool over_high_ = false;
+  bool was_paused_ = false;
+  bool finished_ = false;
+  bool ended_ = false;
+  bool writer_held_ = true;
+  bool reader_held_ = true;
+  bool sink_blocked_ = false;
+  bool offering_ = false;
+  BodyAbort abort_ = BodyAbort::none;
+};
+
+}  // namespace weir
