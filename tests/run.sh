@@ -58,15 +58,16 @@ run_tests() {  # preset, ctest arguments...
 }
 
 fuzz_briefly() {
-  local program name seeds
+  local program name corpora
   for program in build/fuzz/tests/*_fuzz; do
     [ -x "$program" ] || continue
     name=$(basename "$program")
-    seeds=tests/fuzz/seeds/${name%_fuzz}
-    mkdir -p "build/fuzz/corpus/$name"
+    corpora=("build/fuzz/corpus/$name")  # what is found goes into the first
+    mkdir -p "${corpora[0]}"
+    [ ! -d "tests/fuzz/seeds/${name%_fuzz}" ] || corpora+=("tests/fuzz/seeds/${name%_fuzz}")
     say "fuzz $name"
     "$program" -max_total_time=5 -timeout=5 -rss_limit_mb=2048 -verbosity=0 -artifact_prefix="build/fuzz/" \
-      "build/fuzz/corpus/$name" $([ -d "$seeds" ] && echo "$seeds") >"build/fuzz/$name.log" 2>&1
+      "${corpora[@]}" >"build/fuzz/$name.log" 2>&1
     local status=$?
     [ "$status" = 0 ] || tail -n 40 "build/fuzz/$name.log"
     count "$name" "$status"
