@@ -4,10 +4,10 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <string>
 #include <string_view>
 #include <tuple>
-#include <vector>
 
 #include "proxy/base/check.h"
 #include "proxy/base/text.h"
@@ -45,6 +45,7 @@ class Files {
   std::string_view name(std::uint16_t file) const {
     return file < names_.size() ? names_[file] : std::string_view("-");
   }
+  const char* c_name(std::uint16_t file) const { return file < names_.size() ? names_[file].c_str() : "-"; }
   std::size_t size() const { return names_.size(); }
 
   // "weir.yaml:12:5", and "weir.yaml:12" as the access log names a policy.
@@ -52,7 +53,7 @@ class Files {
   std::string print_line(Place place) const { return concat(name(place.file), ':', place.line); }
 
  private:
-  std::vector<std::string> names_;
+  std::deque<std::string> names_;  // a deque: c_name() must not move when files are added
 };
 
 }  // namespace weir::config

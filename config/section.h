@@ -11,9 +11,9 @@
 //     return section;
 //   }
 //
-// The default of a field is its member's value in T{}. A member of type std::optional<M> may be absent; one
-// of type Placed<M> remembers where it was written. required(), example() and advice() speak of the field
-// declared last.
+// The default of a field is its member's value in T{}, or in the `defaults` given to the constructor. A
+// member of type std::optional<M> may be absent; one of type Placed<M> remembers where it was written.
+// required(), example() and advice() speak of the field declared last.
 #pragma once
 
 #include <functional>
@@ -79,11 +79,13 @@ class SectionBase {
 template <class T>
 class Section : public SectionBase {
  public:
-  using SectionBase::SectionBase;
+  // `defaults` where they are not those of T{}.
+  Section(std::string name, std::string doc, T defaults = T{})
+      : SectionBase(std::move(name), std::move(doc)), defaults_(std::move(defaults)) {}
 
   template <class M>
   Section& field(const char* name, M T::*member, const std::type_identity_t<Type<M>>& type, const char* doc) {
-    const Value printed = type.print(T{}.*member);
+    const Value printed = type.print(defaults_.*member);
     declare(name, doc, type.describe(), &printed);
     bound_.push_back(
         {[type, member](const Value& v, Reader& r, T& out) { return type.read(v, r, out.*member); },
@@ -94,8 +96,7 @@ class Section : public SectionBase {
   template <class M>
   Section& field(const char* name, std::optional<M> T::*member, const std::type_identity_t<Type<M>>& type,
                  const char* doc) {
-    const T defaults{};
-    const std::optional<Value> printed = print_optional(type, defaults.*member);
+    const std::optional<Value> printed = print_optional(type, defaults_.*member);
     declare(name, doc, type.describe(), printed ? &*printed : nullptr);
     bound_.push_back({[type, member](const Value& v, Reader& r, T& out) {
                         M value = (out.*member).value_or(M{});
@@ -110,7 +111,7 @@ class Section : public SectionBase {
   template <class M>
   Section& field(const char* name, Placed<M> T::*member, const std::type_identity_t<Type<M>>& type,
                  const char* doc) {
-    const Value printed = type.print((T{}.*member).value);
+    const Value printed = type.print((defaults_.*member).value);
     declare(name, doc, type.describe(), &printed);
     bound_.push_back(
         {[type, member](const Value& v, Reader& r, T& out) {
@@ -166,12 +167,13 @@ class Section : public SectionBase {
 
   std::shared_ptr<void> read_new(const Value& value, Reader& reader, FieldPlaces* places = nullptr,
                                  const SectionBase* beside = nullptr) const override {
-    auto out = std::make_shared<T>();
+    auto out = std::make_shared<T>(defaults_);
     if (!read(value, reader, *out, places, beside)) return nullptr;
     return out;
   }
   Value print_any(const void* object) const override { return print(as(object)); }
-  std::shared_ptr<void> make_default() const override { return std::make_shared<T>(); }
+  std::shared_ptr<void> make_default() const override { return std::make_shared<T>(defaults_); }
+  const T& defaults() const { return defaults_; }
 
  private:
   struct Bound {
@@ -192,6 +194,7 @@ class Section : public SectionBase {
     return false;
   }
 
+  T defaults_;
   std::vector<Bound> bound_;
   std::vector<std::function<bool(const T&, const Value&, Reader&)>> rules_;
 };

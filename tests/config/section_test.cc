@@ -2,7 +2,6 @@
 
 #include <catch2/catch.hpp>
 
-#include "config/causes.h"
 #include "config/write.h"
 
 namespace weir::config {
@@ -34,7 +33,6 @@ struct Sample {
   Placed<Duration> idle{4s, {}};
   Mode mode = Mode::enforce;
   Backoff backoff;
-  Causes causes = Causes::of({"connect_failure"});
   std::vector<std::uint16_t> ports;
   Entries<std::string> labels;
   std::string service;
@@ -49,7 +47,6 @@ const Section<Sample>& sample_section() {
           .field("mode", &Sample::mode,
                  enumeration<Mode>({{"enforce", Mode::enforce}, {"shadow", Mode::shadow}}), "Whether.")
           .field("backoff", &Sample::backoff, object(backoff_section()), "Waits.")
-          .field("causes", &Sample::causes, causes(), "When.")
           .field("ports", &Sample::ports, list_of<std::uint16_t>(integer(1, 65535)), "Where.")
           .field("labels", &Sample::labels, map_of(name(), text()), "Yours.")
           .field("service", &Sample::service, name(), "Which.")
@@ -130,7 +127,6 @@ TEST_CASE("a section reports every error at its own place and path") {
   value.members.back().place = {4, 1, 0};
   value.add("total", Value::list());
   value.members.back().value.place = {5, 3, 0};
-  value.add("causes", scalar_at("5xy", 6));
   const Outcome outcome = read(value);
   CHECK_FALSE(outcome.good);
   CHECK(outcome.said ==
@@ -138,8 +134,7 @@ TEST_CASE("a section reports every error at its own place and path") {
         "t.yaml:2:3: error: top.attempts: expected 1 to 10, got 99\n"
         "t.yaml:3:3: error: top.mode: expected enforce or shadow, got shadw; did you mean shadow?\n"
         "t.yaml:4:1: error: top.atempts: unknown key; did you mean attempts?\n"
-        "t.yaml:5:3: error: top.total: expected duration, 1ms to 1h, got a list\n"
-        "t.yaml:6:3: error: top.causes: unknown cause 5xy; did you mean 5xx?\n");
+        "t.yaml:5:3: error: top.total: expected duration, 1ms to 1h, got a list\n");
 }
 
 TEST_CASE("a rule between fields is asked only when every field was read") {
@@ -166,8 +161,7 @@ TEST_CASE("an invalid value is passed over in silence") {
   Value value = with_service();
   Value invalid = scalar_at("x", 2);
   invalid.kind = Value::Kind::invalid;
-  for (const char* field : {"attempts", "mode", "backoff", "causes", "ports", "labels"})
-    value.add(field, invalid);
+  for (const char* field : {"attempts", "mode", "backoff", "ports", "labels"}) value.add(field, invalid);
   const Outcome outcome = read(value);
   CHECK_FALSE(outcome.good);
   CHECK(outcome.said.empty());
@@ -192,7 +186,6 @@ TEST_CASE("the declaration knows defaults, examples and what is required") {
   CHECK(fields[0].default_text == "3");
   CHECK(fields[1].default_text.empty());
   CHECK(fields[4].default_text == "{ base: 25ms, max: 250ms }");
-  CHECK(fields[5].default_text == "[connect_failure]");
   CHECK(fields.back().required);
   CHECK(fields.back().example == "payments");
   CHECK(fields[0].type.maximum == 10);
@@ -213,22 +206,6 @@ TEST_CASE("keys of a section that reads beside this one are not unknown") {
   const std::shared_ptr<void> none = sample_section().read_new(value, reader, nullptr, &common);
   CHECK(none == nullptr);
   CHECK(diagnostics.print(files) == "-:3:1: error: nane: unknown key; did you mean name?\n");
-}
-
-TEST_CASE("causes know statuses, ranges, classes and gRPC codes") {
-  const Causes causes =
-      Causes::of({"connect_failure", "gateway_error", "500-501", "429", "grpc_unavailable"});
-  CHECK(causes.has(Causes::Kind::connect_failure));
-  CHECK_FALSE(causes.has(Causes::Kind::reset));
-  for (const int status : {429, 500, 501, 502, 503, 504}) CHECK(causes.has_status(status));
-  for (const int status : {0, 99, 428, 499, 505, 600, -1}) CHECK_FALSE(causes.has_status(status));
-  CHECK(causes.has_grpc(14));
-  CHECK_FALSE(causes.has_grpc(0));
-  CHECK_FALSE(causes.only_before_sending());
-  CHECK(Causes::of({"connect_failure", "refused_stream"}).only_before_sending());
-  Causes none;
-  for (const char* word : {"", "6xx", "99", "600", "503-500", "500-", "5xx ", "rejectd", "0xx"})
-    CHECK_FALSE(none.add(word));
 }
 
 }  // namespace
