@@ -2,8 +2,8 @@
 // main owns the one MetricsRegistry, which owns a MetricsShard for each worker; handles are resolved once, when chains and services
 // are built, and stay valid as long as the registry lives. The data path never looks up a label and never takes a lock.
 //
-// A cell is a relaxed atomic written by one thread and read by the scrape. Series are bounded: past `max_series` a family's further
-// label sets share one overflow series (every label "overflow"), and weir_metrics_overflow_total counts them.
+// A cell is a relaxed atomic written by one thread and read by the scrape. Series are bounded: past `max_series` (of all families together)
+// a family's further label sets share one overflow series (every label "overflow"), and weir_metrics_overflow_total counts them.
 #pragma once
 
 #include <atomic>
@@ -61,8 +61,8 @@ class Gauge {  // summed over the workers
 // Durations in fixed buckets (kBounds), plus a sum in nanoseconds.
 class Histogram {
  public:
-  static constexpr std::size_t kBuckets = 17;  // the last is +Inf
-  static const Duration kBounds[kBuckets - 1];  // 0.5 ms .. 60 s
+  static constexpr std::size_t kBuckets = 20;   // the last is +Inf
+  static const Duration kBounds[kBuckets - 1];  // 50 us .. 60 s, inclusive upper bounds
   Histogram() = default;
   explicit Histogram(MetricCell* cells) : cells_(cells) {}
   void observe(Duration value) const;
@@ -117,7 +117,7 @@ class MetricsRegistry {
     std::vector<Sample> samples;
   };
   // State that is host-wide (breaker state, limits) is read at scrape by a collector, on the scraping thread. The returned
-  // token unregisters on destruction.
+  // token unregisters on destruction, waiting for a scrape that runs; a collector must not register or unregister collectors.
   using Collector = std::function<void(std::vector<Snapshot>&)>;
   [[nodiscard]] std::shared_ptr<void> add_collector(Collector collector);
   std::vector<Snapshot> collect() const;  // sorted by name; any thread
