@@ -11,6 +11,7 @@
 
 #include "proxy/base/random.h"
 #include "proxy/base/time.h"
+#include "proxy/chain/decisions.h"
 #include "proxy/chain/failure.h"
 #include "proxy/chain/link.h"
 #include "proxy/message/match.h"
@@ -58,10 +59,19 @@ struct FilterFacts {
   bool rejects = false;           // may answer by itself
 };
 
+// What a state says of itself to operators: one number or word, under the name of the metric that shows it ("breaker_state").
+struct StateFact {
+  std::string_view name;  // static
+  double value = 0;
+  std::string text;       // where a word says more: "half_open"
+};
+
 // Host-wide state of one (service, policy, filter name[, route]); shared by all workers, kept across reloads while its key lives.
 class FilterState {
  public:
   virtual ~FilterState() = default;
+  // For /breakers and host-wide gauges; called off the data path, under the state's own lock.
+  virtual void describe(MonotonicTime /*now*/, std::vector<StateFact>& /*facts*/) {}
 };
 
 // What a link is built with, once a worker. References outlive the link.
@@ -69,6 +79,7 @@ struct LinkContext {
   WorkerContext& worker;
   const LinkIdentity& identity;
   const FilterSpec& spec;
+  Decisions& decisions;                // where the link notes what it decided: counted, and kept for the access log
   bool shadow = false;
   FilterState* state = nullptr;        // what make_state returned, null for filters without
   RetryBudget* retry_budget = nullptr; // of the service; null in tests that need none

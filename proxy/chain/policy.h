@@ -6,10 +6,12 @@
 
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "proxy/base/random.h"
 #include "proxy/base/time.h"
 #include "proxy/chain/failure.h"
+#include "proxy/chain/filter.h"
 #include "proxy/chain/link.h"
 
 namespace weir {
@@ -49,8 +51,9 @@ struct Outcome {
   };
   Class cls = Class::ignored;
   int status = 0;
-  FailureKind failure = FailureKind::none;
+  FailureKind failure = FailureKind::none;  // also of an answer that broke off (then clean is false), and of what is ignored
   bool clean = true;
+  bool cut_short = false;  // ignored, but the upstream owed the answer when a cancel or deadline ended it: may count as slow
   Duration to_headers{-1};  // from admission to the response head; -1: none came
   Duration total{0};        // from admission to the end
 };
@@ -60,6 +63,7 @@ class AdmissionPolicy {
   virtual ~AdmissionPolicy() = default;
   virtual Admission admit(MonotonicTime now, const AdmissionFacts& facts, Random& random) = 0;
   virtual void record(MonotonicTime now, const Ticket& ticket, const Outcome& outcome, Random& random) = 0;
+  virtual void describe(MonotonicTime /*now*/, std::vector<StateFact>& /*facts*/) const {}  // for operators; under the lock
 };
 
 }  // namespace weir
