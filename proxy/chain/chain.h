@@ -50,11 +50,15 @@ class Chain {
                                       RetryBudget* budget, const HostPressure* pressure, Link& innermost);
   ~Chain();
   Link& outermost() const { return *outermost_; }
+  // What each built filter decided so far on this worker, outermost first (virtual worlds, `weir test`).
+  const std::vector<std::unique_ptr<Decisions>>& decisions() const { return decisions_; }
 
  private:
   Chain() = default;
   ChainNames names_;
+  class Builder;
   std::vector<std::unique_ptr<LinkIdentity>> identities_;
+  std::vector<std::unique_ptr<Decisions>> decisions_;
   std::vector<std::shared_ptr<FilterState>> states_;
   std::vector<std::unique_ptr<Link>> links_;  // innermost first
   Link* outermost_ = nullptr;

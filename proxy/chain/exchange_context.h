@@ -24,6 +24,7 @@ struct AttemptRecord {
   int status = 0;
   FailureKind failure = FailureKind::none;
   bool reused_connection = false;
+  std::uint32_t endpoint_id = 0;  // what PickContext::tried lists; 0 when none was picked
 };
 
 // What a filter did other than let the exchange pass; newest first, in the arena.

@@ -47,4 +47,11 @@ const FailureFacts& facts(FailureKind kind) {
   return kFacts[static_cast<std::size_t>(kind)];
 }
 
+FailureKind failure_kind_of(std::string_view name) {
+  for (std::size_t i = 0; i < static_cast<std::size_t>(FailureKind::count_); ++i) {
+    if (name == kFacts[i].name) return static_cast<FailureKind>(i);
+  }
+  return FailureKind::none;
+}
+
 }  // namespace weir

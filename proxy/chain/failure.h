@@ -59,6 +59,7 @@ struct FailureFacts {  // one row of the table
   bool retryable;            // trying again may help; whether it is allowed is the retry policy's business
 };
 const FailureFacts& facts(FailureKind kind);
+FailureKind failure_kind_of(std::string_view name);  // by FailureFacts::name; none when there is none of that name
 
 // Where in the configuration a decision comes from: file:line of a filter; `file` outlives every snapshot that names it.
 struct PolicyPlace {

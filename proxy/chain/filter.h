@@ -98,6 +98,8 @@ class FilterFactory {
                                                   std::uint64_t /*seed*/) const {
     return nullptr;
   }
+  // True when the configuration asks for one state a route instead of one a service (`scope: route`).
+  virtual bool state_per_route(const void* /*config*/) const { return false; }
   virtual std::unique_ptr<Link> build(const void* config, const LinkContext& context, Link& next) const = 0;
 };
 

@@ -14,6 +14,9 @@ struct LocalReply {
 };
 
 LocalReply make_local_reply(ExchangeContext& exchange, const Failure& failure);
+// What another weir said in its Proxy-Status: the kind of its failure; none when the answer is not a weir's own. So that a hop
+// does not repeat what the hop below has refused.
+FailureKind kind_of_local_reply(const ResponseHead& head);
 // For requests that never became an exchange (framing rules): status and rule.
 LocalReply make_local_reply(Arena& arena, int status, std::string_view proxy_status_error, std::string_view detail);
 

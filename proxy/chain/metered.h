@@ -1,0 +1,42 @@
+// Metered: wraps each link of a chain, and the innermost one, with the same metrics: how calls ended, and how long they took.
+// The chain owns it; handles are resolved when the chain is built. In debug builds it asserts the laws of link.h that can be seen
+// from outside: nothing is told during start, and everything in its order, once. It never changes what passes.
+#pragma once
+
+#include <array>
+
+#include "proxy/chain/filter_call.h"
+#include "proxy/metrics/metrics.h"
+
+namespace weir {
+
+class Metered final : public Link {
+ public:
+  // How a call ended; the label `outcome`.
+  enum class Ending : std::uint8_t { s1xx, s2xx, s3xx, s4xx, s5xx, connected, broken, failed, rejected, cancelled, count_ };
+
+  Metered(Link& next, const LinkIdentity& identity, MetricsShard& shard);
+  CallPtr start(Request&& request, Caller& caller) override;
+
+ private:
+  friend class MeteredCall;
+  struct Requests {
+    Counter counter;
+    bool resolved = false;
+  };
+  void ended(Ending ending, Duration took) {
+    Requests& requests = requests_[static_cast<std::size_t>(ending)];
+    if (!requests.resolved) resolve(ending);
+    requests.counter.add();
+    duration_.observe(took);
+  }
+  void resolve(Ending ending);
+
+  Link& next_;
+  const LinkIdentity& identity_;
+  MetricsShard& shard_;
+  std::array<Requests, static_cast<std::size_t>(Ending::count_)> requests_;  // the rare ones get their series when they first happen
+  Histogram duration_;
+};
+
+}  // namespace weir
