@@ -72,6 +72,7 @@ class ArenaHold {
   void reset() {
     if (arena_ != nullptr) std::exchange(arena_, nullptr)->release();
   }
+  Arena* get() const { return arena_; }
 
  private:
   Arena* arena_ = nullptr;
@@ -87,12 +88,14 @@ class ArenaPool {
   ArenaPool& operator=(const ArenaPool&) = delete;
 
   Arena& open();  // held once, by the caller, who releases it
-  std::size_t in_use() const { return in_use_; }
+  std::size_t in_use() const { return in_use_; }  // arenas open
   std::size_t free_blocks() const { return free_count_; }
   void trim(std::size_t keep);
 
  private:
   friend class Arena;
+  void* take_block();
+  void give_block(void* block);
   struct FreeBlock {
     FreeBlock* next;
   };

@@ -6,7 +6,9 @@
 // taken over). Over the high mark, or while any pause reason is set, `paused()` is true and the writer should stop reading its
 // stream; when the kept bytes fall to the low mark and no reason is left, BodySource::on_body_resume tells it. Writes while paused are
 // still taken: pausing is lazy (hotpath rule 9).
-// All calls out (sink and source) are made as the last act of the call in; an end that was dropped hears nothing more.
+// All calls out (sink and source) are made as the last act of the call in; an end that was dropped hears nothing more. The source
+// is told by the outermost call only: never from inside its sink's on_body. A sink may do anything inside on_body, dropping its
+// reader included; what it must not do is write to its own pipe.
 #pragma once
 
 #include <cstddef>
@@ -135,11 +137,17 @@ class BodyPipe {
 
  private:
   friend class Arena;
+  class CallIn;
   BodyPipe(Arena& arena, EventLoop& loop, BufferPool& buffers);
-  void offer();         // kept bytes to the sink, then end or abort
+  bool may_offer() const;
+  std::size_t hand_over(ByteView bytes);  // to the sink, which may do anything meanwhile
+  void offer();                           // kept bytes to the sink, then end or abort
+  void tell_end();
   void on_first_offer();
+  void tell_source();
   void update_pause();
-  void let_go();        // an end is gone: the last one ends the pipe
+  void break_off(BodyAbort reason);
+  void let_go();  // both ends are gone: the memory goes back, the facts stay readable while the arena is held
 
   ArenaHold arena_;
   EventLoop& loop_;
@@ -152,15 +160,19 @@ class BodyPipe {
   std::uint64_t taken_ = 0;
   std::int64_t expected_length_ = -1;
   MonotonicTime last_progress_;
+  std::uint16_t calls_in_ = 0;  // public calls in progress on the stack
   std::uint8_t pause_reasons_ = 0;
   bool over_high_ = false;
   bool was_paused_ = false;
   bool finished_ = false;
   bool ended_ = false;
+  bool told_ = false;           // the sink knows of the end or abort
+  bool drop_untold_ = false;    // the source does not know yet that the reader is gone
   bool writer_held_ = true;
   bool reader_held_ = true;
-  bool sink_blocked_ = false;
-  bool offering_ = false;
+  bool sink_blocked_ = false;   // it took less than all and has not resumed
+  bool offering_ = false;       // the sink is inside on_body
+  bool resumed_ = false;        // ... and has called resume() there
   BodyAbort abort_ = BodyAbort::none;
 };
 

@@ -3,8 +3,9 @@
 // Neither is thread-safe, and an empty Bytes owns no memory.
 //
 // The read buffer (256 KiB, one per worker): whoever reads a stream reads into it and has used, copied or appended everything
-// before the callback ends. Appending a part of it of 8 KiB or more does not copy: the chain takes the whole buffer over and the
-// pool gets another (hotpath rule 2).
+// before the callback ends. Appending a part of it of 8 KiB or more to an empty chain (64 KiB or more to any chain) does not copy:
+// the chain takes the whole buffer over and the next read gets another. What was read stays readable until then, even when that
+// chain is gone already. A chain that holds something takes only large parts over, so that it never owns much more memory than bytes.
 #pragma once
 
 #include <sys/uio.h>
@@ -31,7 +32,8 @@ class BufferPool {
  public:
   static constexpr std::size_t kReadBufferSize = std::size_t{256} * 1024;
   static constexpr std::size_t kChunkSize = std::size_t{16} * 1024;
-  static constexpr std::size_t kStealFrom = std::size_t{8} * 1024;
+  static constexpr std::size_t kStealFrom = std::size_t{8} * 1024;        // by an empty chain
+  static constexpr std::size_t kStealMoreFrom = std::size_t{64} * 1024;   // by a chain that holds something
 
   BufferPool();
   ~BufferPool();
@@ -48,8 +50,9 @@ class BufferPool {
   BufferChunk* take(std::size_t size);
   BufferChunk* steal(ByteView part);  // null when `part` is not inside the present read buffer
   void give_back(BufferChunk* chunk);
+  void free_list(BufferChunk*& list, std::size_t& count, std::size_t keep);
 
-  BufferChunk* reading_ = nullptr;
+  BufferChunk* reading_ = nullptr;  // the last read buffer handed out, also while a chain holds it
   BufferChunk* free_small_ = nullptr;
   BufferChunk* free_large_ = nullptr;
   std::size_t free_small_count_ = 0;
@@ -80,6 +83,9 @@ class Bytes {
   void clear();
 
  private:
+  void link(BufferChunk* chunk);
+  void copy_in(ByteView bytes);
+
   BufferPool* pool_;
   BufferChunk* first_ = nullptr;
   BufferChunk* last_ = nullptr;

@@ -8,10 +8,12 @@
 // proxy/chain/link.h. Two implementations: libevent_loop.h (real) and proxy/sim/sim_loop.h (virtual time).
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 
 #include "proxy/base/callback.h"
+#include "proxy/base/check.h"
 #include "proxy/base/intrusive_list.h"
 #include "proxy/base/time.h"
 
@@ -120,10 +122,18 @@ class EventLoop {
 
   void bury(Buried& object);
 
+  // Outside any callback: runs what was deferred and frees the graveyard now. For owners that end their objects after run(),
+  // before the memory pools that those objects came from.
+  void settle();
+
  protected:
   EventLoop() = default;
 
-  // Implementations wrap every dispatch: set_now(), call back, finish_callback().
+  // Implementations wrap every dispatch: set_now(), begin_callback(), call back, finish_callback().
+  void begin_callback() {
+    DCHECK(!in_callback_);
+    in_callback_ = true;
+  }
   void set_now(MonotonicTime now) { now_ = now; }
   void finish_callback();
   bool has_unfinished() const { return graveyard_ != nullptr || !const_cast<IntrusiveList<Deferred>&>(deferred_).empty(); }
