@@ -46,6 +46,10 @@ bool has_controls(std::string_view value) {
   });
 }
 
+std::string range(std::int64_t min, std::int64_t max) {
+  return min == max ? concat(min) : concat(min, " to ", max);
+}
+
 Type<std::string> checked_text(Description description, Result<std::string> (*check)(std::string_view)) {
   return scalar<std::string>(std::move(description), check,
                              [](const std::string& value) { return Value::string(value); });
@@ -188,14 +192,14 @@ Type<std::string> url_path() {
 Result<std::int64_t> integer::bounded(std::string_view text, std::int64_t min, std::int64_t max) {
   const Result<std::int64_t> number = parse_integer(text);
   if (number && (*number < min || *number > max))
-    return Error{concat("expected ", min, " to ", max, ", got ", text)};
+    return Error{concat("expected ", range(min, max), ", got ", text)};
   return number;
 }
 
 Description integer::description(std::int64_t min, std::int64_t max) {
   Description description;
   description.json = Description::Json::integer;
-  description.form = concat("integer, ", min, " to ", max);
+  description.form = concat("integer, ", range(min, max));
   description.minimum = min;
   description.maximum = max;
   return description;

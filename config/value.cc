@@ -16,7 +16,8 @@ Value Value::string(std::string text) {
   const auto part_of_number = [](char c) {
     return (c >= '0' && c <= '9') || std::string_view("+-.eExob_:").find(c) != std::string_view::npos;
   };
-  const bool number = !text.empty() && std::all_of(text.begin(), text.end(), part_of_number);
+  const bool number = text.find_first_of("0123456789.") != std::string::npos &&
+                      std::all_of(text.begin(), text.end(), part_of_number);
   const std::string word = ascii_lower(text);
   const bool ambiguous = number || word == "true" || word == "false" || word == "null" || word == "y" ||
                          word == "n" || word == "~" || is_yaml11_boolean(word);

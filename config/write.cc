@@ -9,7 +9,7 @@ constexpr std::size_t kWidth = 110;
 
 // Whether a plain scalar would be read back as the same text, also inside a flow collection.
 bool plain_is_safe(std::string_view text) {
-  constexpr std::string_view kNever = ",[]{}#&*!|>'\"%@`\\";
+  constexpr std::string_view kNever = ",?[]{}#&*!|>'\"%@`\\";
   if (text.empty() || text == "~" || text == "-" || text == "?" || text == "=" || text == "<<") return false;
   if (is_yaml11_boolean(text)) return false;
   if (equal_ignoring_case(text, "null")) return false;

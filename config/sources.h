@@ -1,0 +1,30 @@
+// Sources: where configuration text comes from: files, the environment, and patterns of file names.
+// The command line owns a HostSources; tests bring their own, so that no test needs real files or variables.
+// It never interprets what it reads.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "proxy/base/result.h"
+
+namespace weir::config {
+
+class Sources {
+ public:
+  virtual ~Sources() = default;
+  virtual Result<std::string> read_file(const std::string& path) = 0;  // the error is the system's words
+  virtual std::optional<std::string> environment(const std::string& name) = 0;
+  virtual std::vector<std::string> match(
+      const std::string& pattern) = 0;  // sorted; empty when nothing matches
+};
+
+class HostSources final : public Sources {
+ public:
+  Result<std::string> read_file(const std::string& path) override;
+  std::optional<std::string> environment(const std::string& name) override;
+  std::vector<std::string> match(const std::string& pattern) override;
+};
+
+}  // namespace weir::config

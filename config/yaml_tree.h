@@ -1,0 +1,22 @@
+// Turns YAML text into a tree of Values with exact places; the only user of yaml-cpp, through its events and
+// never its nodes. The caller owns the tree. What YAML allows and configuration does not is refused here,
+// each with its place: duplicate keys, anchors, aliases, merge keys, tags, several documents, YAML 1.1
+// booleans as words, control characters, absurd depth or size. It never throws, whatever the bytes.
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+
+#include "config/diagnostics.h"
+#include "config/value.h"
+
+namespace weir::config {
+
+inline constexpr std::size_t kMostYamlBytes = std::size_t{4} * 1024 * 1024;
+inline constexpr std::size_t kMostYamlNodes = 200'000;
+inline constexpr std::size_t kMostYamlDepth = 64;
+
+// The one document of `text`; as whole as could be when errors were reported, null when there is nothing.
+Value parse_yaml(std::string_view text, std::uint16_t file, Diagnostics& diagnostics);
+
+}  // namespace weir::config
