@@ -1,0 +1,166 @@
+#include "proxy/server/request_target.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace weir {
+namespace {
+
+int hex_value(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+bool is_alphanumeric(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+bool is_unreserved(char c) {  // RFC 3986 2.3
+  return is_alphanumeric(c) || c == '-' || c == '.' || c == '_' || c == '~';
+}
+
+// One segment, decoded. "..;x" is a parent directory to servlet containers, so it counts as one.
+bool is_dot_segment(std::string_view segment) {
+  segment = segment.substr(0, segment.find(';'));
+  return segment == "." || segment == "..";
+}
+
+bool has_dot_segment(std::string_view path) {
+  if (path.find("/.") == std::string_view::npos) return false;
+  while (!path.empty()) {
+    path.remove_prefix(1);  // the slash
+    const std::size_t end = std::min(path.find('/'), path.size());
+    if (is_dot_segment(path.substr(0, end))) return true;
+    path.remove_prefix(end);
+  }
+  return false;
+}
+
+// The path with its encodings in normal form; `refused` where that cannot be.
+Normalized decode_path(Arena& arena, std::string_view path) {
+  static constexpr char kHex[] = "0123456789ABCDEF";
+  char* out = arena.make_array<char>(path.size());
+  std::size_t size = 0;
+  for (std::size_t i = 0; i < path.size(); ++i) {
+    if (path[i] != '%') {
+      out[size++] = path[i];
+      continue;
+    }
+    const int high = i + 2 < path.size() ? hex_value(path[i + 1]) : -1;
+    const int low = i + 2 < path.size() ? hex_value(path[i + 2]) : -1;
+    if (high < 0 || low < 0) return {{}, "broken percent-encoding in the path"};
+    const char c = static_cast<char>(high * 16 + low);
+    if (c == '/' || c == '\\') return {{}, "encoded slash in the path"};
+    if (c == '\0') return {{}, "encoded NUL in the path"};
+    if (is_unreserved(c)) {
+      out[size++] = c;
+    } else {
+      out[size++] = '%';
+      out[size++] = kHex[high];
+      out[size++] = kHex[low];
+    }
+    i += 2;
+  }
+  return {std::string_view(out, size), {}};
+}
+
+bool is_host_character(char c) {  // reg-name without encodings (RFC 3986 3.2.2); underscores are common inside clusters
+  return is_unreserved(c) || c == '!' || c == '$' || c == '&' || c == '\'' || c == '(' || c == ')' || c == '*' || c == '+' ||
+         c == ',' || c == ';' || c == '=';
+}
+
+bool is_port(std::string_view port) {
+  if (port.size() > 5) return false;
+  unsigned value = 0;
+  for (const char c : port) {
+    if (c < '0' || c > '9') return false;
+    value = value * 10 + static_cast<unsigned>(c - '0');
+  }
+  return value <= 65535;
+}
+
+}  // namespace
+
+Normalized normalize_target(Arena& arena, std::string_view target) {
+  if (target == "*") return {target, {}};
+  if (target.empty() || target[0] != '/') return {{}, "the target is no path"};
+  if (target.find('#') != std::string_view::npos) return {{}, "fragment in the target"};
+  const std::size_t path_end = std::min(target.find('?'), target.size());
+  const std::string_view path = target.substr(0, path_end);
+  if (path.find('\\') != std::string_view::npos) return {{}, "backslash in the path"};
+  Normalized decoded{path, {}};
+  if (path.find('%') != std::string_view::npos) {
+    decoded = decode_path(arena, path);
+    if (!decoded.refused.empty()) return decoded;
+  }
+  if (has_dot_segment(decoded.text)) return {{}, "dot segment in the path"};
+  if (decoded.text.data() == path.data()) return {target, {}};
+  const std::string_view query = target.substr(path_end);
+  char* joined = arena.make_array<char>(decoded.text.size() + query.size());
+  std::memcpy(joined, decoded.text.data(), decoded.text.size());
+  if (!query.empty()) std::memcpy(joined + decoded.text.size(), query.data(), query.size());
+  return {std::string_view(joined, decoded.text.size() + query.size()), {}};
+}
+
+Normalized normalize_authority(Arena& arena, std::string_view authority) {
+  std::string_view host = authority;
+  std::string_view port;  // with its colon
+  if (!authority.empty() && authority[0] == '[') {
+    const std::size_t close = authority.find(']');
+    if (close == std::string_view::npos) return {{}, "broken address in the host"};
+    host = authority.substr(0, close + 1);
+    port = authority.substr(close + 1);
+    const auto literal = [](char c) { return hex_value(c) >= 0 || c == ':' || c == '.'; };
+    if (host.size() < 4 || !std::all_of(host.begin() + 1, host.end() - 1, literal)) return {{}, "broken address in the host"};
+  } else {
+    const std::size_t colon = authority.find(':');
+    host = authority.substr(0, colon);
+    if (colon != std::string_view::npos) port = authority.substr(colon);
+    if (!std::all_of(host.begin(), host.end(), is_host_character)) return {{}, "broken host"};
+  }
+  if (!port.empty() && (port[0] != ':' || !is_port(port.substr(1)))) return {{}, "broken port in the host"};
+  if (port == ":") port = {};
+  const std::string_view name = host.size() > 1 && host.back() == '.' ? host.substr(0, host.size() - 1) : host;
+  const bool upper = std::any_of(name.begin(), name.end(), [](char c) { return c >= 'A' && c <= 'Z'; });
+  if (!upper && name.size() + port.size() == authority.size()) return {authority, {}};
+  char* out = arena.make_array<char>(name.size() + port.size());
+  std::transform(name.begin(), name.end(), out,
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  std::copy(port.begin(), port.end(), out + name.size());
+  return {std::string_view(out, name.size() + port.size()), {}};
+}
+
+std::string_view rewrite_prefix(Arena& arena, std::string_view target, std::string_view prefix, std::string_view replacement) {
+  std::string_view rest = target.substr(std::min(prefix.size(), target.size()));
+  // Exactly one slash where the two meet: /cart/ -> /, /cart -> /basket and /cart -> / all join by segment.
+  const bool rest_is_path = !rest.empty() && rest[0] != '?';
+  if (rest_is_path && rest[0] == '/' && !replacement.empty() && replacement.back() == '/') rest.remove_prefix(1);
+  const bool slash = (rest_is_path && rest[0] != '/' && (replacement.empty() || replacement.back() != '/')) ||
+                     (!rest_is_path && replacement.empty());
+  const std::size_t size = replacement.size() + (slash ? 1 : 0) + rest.size();
+  char* out = arena.make_array<char>(size);
+  char* at = std::copy(replacement.begin(), replacement.end(), out);
+  if (slash) *at++ = '/';
+  std::copy(rest.begin(), rest.end(), at);
+  return {out, size};
+}
+
+std::uint64_t hash_text(std::string_view text) {
+  std::uint64_t hash = 0x9e3779b97f4a7c15U ^ text.size();
+  while (!text.empty()) {
+    std::uint64_t word = 0;
+    const std::size_t taken = std::min<std::size_t>(text.size(), 8);
+    for (std::size_t i = 0; i < taken; ++i) {
+      word |= static_cast<std::uint64_t>(static_cast<unsigned char>(text[i])) << (8 * i);
+    }
+    hash = (hash ^ word) * 0xbf58476d1ce4e5b9U;
+    hash ^= hash >> 29;
+    text.remove_prefix(taken);
+  }
+  hash = (hash ^ (hash >> 30)) * 0x94d049bb133111ebU;  // the finish of splitmix64
+  return hash ^ (hash >> 31);
+}
+
+}  // namespace weir
