@@ -22,6 +22,8 @@ struct HttpLimits {  // each hit is counted by the connection's owner through on
   std::size_t chunk_extension_bytes = 1024;           // of one body, added up
   Duration request_headers = std::chrono::seconds(10);  // first byte to the end of the head; 408
   Duration idle = std::chrono::hours(1);                // of a keep-alive connection between exchanges
+  // Without a byte moving while the client owes body bytes, or owes reading the answer: 408 where no answer was begun, else a reset.
+  Duration body_progress = std::chrono::seconds(60);
 };
 
 // Why a message was refused; `rule` names the rule of framing_rules.h, with its RFC section.
@@ -32,7 +34,14 @@ struct BadMessage {
 
 // ---- server side ----
 
-enum class StreamError : std::uint8_t { client_closed, client_reset, bad_body, timeout, write_failed };
+enum class StreamError : std::uint8_t {
+  client_closed,
+  client_reset,
+  bad_body,
+  timeout,
+  write_failed,
+  response_aborted,  // the answer's body broke off, so the connection or stream was reset; whose fault it was, on_end has told
+};
 
 class ServerStreamHandler {  // the exchange
  public:

@@ -103,6 +103,9 @@ bool BodyPipe::Writer::reader_gone() const { return !pipe_->reader_held_; }
 void BodyPipe::Reader::set_sink(BodySink* sink) {
   WEIR_CHECK(pipe_ != nullptr);
   BodyPipe& pipe = *pipe_;
+  const CallIn call(pipe);
+  pipe.wanted_untold_ = pipe.wanted_untold_ || (sink != nullptr && !pipe.wanted_);
+  pipe.wanted_ = pipe.wanted_ || sink != nullptr;
   pipe.sink_ = sink;
   pipe.sink_blocked_ = false;
   pipe.told_ = false;
@@ -225,6 +228,11 @@ void BodyPipe::update_pause() {
 
 void BodyPipe::tell_source() {
   while (source_ != nullptr && !finished_) {
+    if (wanted_untold_ && abort_ == BodyAbort::none) {
+      wanted_untold_ = false;
+      source_->on_body_wanted();
+      continue;
+    }
     if (drop_untold_) {
       drop_untold_ = false;
       source_->on_body_dropped();

@@ -53,6 +53,7 @@ class BodySink {
 // What the writing side implements.
 class BodySource {
  public:
+  virtual void on_body_wanted() {}     // a sink was set for the first time; told inside that call (a server sends 100 Continue then)
   virtual void on_body_resume() = 0;   // paused() became false
   virtual void on_body_dropped() = 0;  // the reader is gone: stop, discard or drain
 
@@ -168,6 +169,8 @@ class BodyPipe {
   bool ended_ = false;
   bool told_ = false;           // the sink knows of the end or abort
   bool drop_untold_ = false;    // the source does not know yet that the reader is gone
+  bool wanted_ = false;         // a sink was set
+  bool wanted_untold_ = false;  // ... and the source does not know yet
   bool writer_held_ = true;
   bool reader_held_ = true;
   bool sink_blocked_ = false;   // it took less than all and has not resumed

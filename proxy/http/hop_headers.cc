@@ -1,0 +1,234 @@
+#include "proxy/http/hop_headers.h"
+
+#include <chrono>
+#include <cstring>
+
+#include "proxy/http/framing_rules.h"
+
+namespace weir {
+
+namespace {
+
+std::string_view trimmed(std::string_view text) {
+  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
+  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
+  return text;
+}
+
+// The elements of a comma-separated list; empty ones are skipped (RFC 9110 5.6.1.2).
+template <class Each>
+void for_each_element(std::string_view list, const Each& each) {
+  while (!list.empty()) {
+    const std::size_t comma = std::min(list.find(','), list.size());
+    const std::string_view element = trimmed(list.substr(0, comma));
+    list.remove_prefix(std::min(comma + 1, list.size()));
+    if (!element.empty()) each(element);
+  }
+}
+
+bool is_hop_by_hop(HeaderId id) {
+  return id == HeaderId::connection || id == HeaderId::keep_alive || id == HeaderId::proxy_connection ||
+         id == HeaderId::upgrade || id == HeaderId::http2_settings || id == HeaderId::transfer_encoding;
+}
+
+// End-to-end, whatever a Connection field says (RFC 9110 7.6.1 forbids senders to name fields that are meant
+// for all recipients).
+bool is_end_to_end(const HeaderField& field) {
+  if (field.id != HeaderId::other) return !is_hop_by_hop(field.id);
+  if (field.name.substr(0, 7) == "x-weir-" || field.name.substr(0, 8) == "content-") return true;
+  constexpr std::string_view kOthers[] = {"cache-control", "set-cookie", "location",    "vary",
+                                          "etag",          "origin",     "traceparent", "tracestate"};
+  for (const std::string_view name : kOthers) {
+    if (field.name == name) return true;
+  }
+  return false;
+}
+
+void remove_named(Headers& headers, std::string_view option) {
+  for (HeaderField& field : headers) {
+    if (field.id == HeaderId::removed || field.id == HeaderId::connection || field.id == HeaderId::te)
+      continue;
+    if (equals_ignoring_case(option, field.name) && !is_end_to_end(field)) field.id = HeaderId::removed;
+  }
+}
+
+// TE: "trailers" is worth telling the next hop (gRPC demands it); what else it lists is this hop's affair.
+void reduce_te(Headers& headers) {
+  bool trailers = false;
+  for (HeaderField& field : headers) {
+    if (field.id != HeaderId::te) continue;
+    for_each_element(field.value, [&](std::string_view element) {
+      trailers = trailers || equals_ignoring_case(trimmed(element.substr(0, element.find(';'))), "trailers");
+    });
+    field.id = HeaderId::removed;
+  }
+  if (trailers) headers.add_view("te", "trailers", HeaderId::te);
+}
+
+}  // namespace
+
+void strip_hop_by_hop(Headers& headers) {
+  for (HeaderField& field : headers) {
+    if (is_hop_by_hop(field.id)) field.id = HeaderId::removed;
+  }
+  if (headers.has(HeaderId::te)) reduce_te(headers);
+}
+
+bool take_connection_fields(Headers& headers, HttpVersion version) {
+  bool close = false;
+  bool keep_alive = false;
+  if (headers.has(HeaderId::connection)) {
+    for (const HeaderField& connection : headers) {
+      if (connection.id != HeaderId::connection) continue;
+      for_each_element(connection.value, [&](std::string_view option) {
+        if (equals_ignoring_case(option, "close")) {
+          close = true;
+        } else if (equals_ignoring_case(option, "keep-alive")) {
+          keep_alive = true;
+        } else {
+          remove_named(headers, option);
+        }
+      });
+    }
+  }
+  strip_hop_by_hop(headers);
+  return !close && (version != HttpVersion::http10 || keep_alive);
+}
+
+void add_via(Headers& headers, HttpVersion received) {
+  std::string_view entry = "1.1 weir";
+  if (received == HttpVersion::http10) entry = "1.0 weir";
+  if (received == HttpVersion::http2) entry = "2 weir";
+  std::size_t size = entry.size();
+  for (const HeaderField& field : headers) {
+    if (field.id == HeaderId::via) size += field.value.size() + 2;
+  }
+  if (size == entry.size()) {
+    headers.add_view("via", entry, HeaderId::via);
+    return;
+  }
+  auto* text = static_cast<char*>(headers.arena().allocate(size, 1));
+  char* at = text;
+  for (HeaderField& field : headers) {
+    if (field.id != HeaderId::via) continue;
+    if (!field.value.empty()) std::memcpy(at, field.value.data(), field.value.size());
+    at += field.value.size();
+    std::memcpy(at, ", ", 2);
+    at += 2;
+    field.id = HeaderId::removed;
+  }
+  std::memcpy(at, entry.data(), entry.size());
+  headers.add_view("via", {text, size}, HeaderId::via);
+}
+
+namespace {
+
+void append_client(Headers& headers, std::string_view client) {
+  std::size_t size = client.size();
+  for (const HeaderField& field : headers) {
+    if (field.id == HeaderId::x_forwarded_for) size += field.value.size() + 2;
+  }
+  auto* text = static_cast<char*>(headers.arena().allocate(size, 1));
+  char* at = text;
+  for (HeaderField& field : headers) {
+    if (field.id != HeaderId::x_forwarded_for) continue;
+    if (!field.value.empty()) std::memcpy(at, field.value.data(), field.value.size());
+    at += field.value.size();
+    std::memcpy(at, ", ", 2);
+    at += 2;
+    field.id = HeaderId::removed;
+  }
+  std::memcpy(at, client.data(), client.size());
+  headers.add_view("x-forwarded-for", {text, size}, HeaderId::x_forwarded_for);
+}
+
+// Sets one of the fields whose first hop is what counts.
+void set_first(Headers& headers, HeaderId id, std::string_view name, std::string_view value, bool trusted) {
+  if (trusted && headers.has(id)) return;
+  headers.remove(id);
+  if (!value.empty()) headers.add_view(name, headers.arena().copy(value), id);
+}
+
+}  // namespace
+
+void set_forwarded_fields(RequestHead& head, const ForwardedFacts& facts) {
+  Headers& headers = head.headers;
+  if (!facts.trusted) {
+    headers.remove(HeaderId::forwarded);
+    headers.remove(HeaderId::x_forwarded_for);
+  }
+  if (!facts.client.empty()) append_client(headers, facts.client);
+  set_first(headers, HeaderId::x_forwarded_proto, "x-forwarded-proto", facts.proto, facts.trusted);
+  set_first(headers, HeaderId::x_forwarded_host, "x-forwarded-host", head.authority, facts.trusted);
+}
+
+namespace {
+
+// A request ID ends up in logs, metrics exemplars and other people's databases.
+bool is_sane_id(std::string_view id) {
+  constexpr std::size_t kLongest = 128;
+  if (id.empty() || id.size() > kLongest) return false;
+  for (const char c : id) {
+    if (c <= 0x20 || c >= 0x7f || c == '"' || c == '\'' || c == ',' || c == ';' || c == '\\' || c == '<' ||
+        c == '>')
+      return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+std::string_view set_request_id(RequestHead& head, bool keep, Random& random) {
+  Headers& headers = head.headers;
+  if (keep && headers.count(HeaderId::x_request_id) == 1) {
+    const std::string_view id = headers.value(HeaderId::x_request_id);
+    if (is_sane_id(id)) return id;
+  }
+  headers.remove(HeaderId::x_request_id);
+  constexpr std::size_t kDigits = 32;
+  auto* text = static_cast<char*>(headers.arena().allocate(kDigits, 1));
+  std::uint64_t bits = 0;
+  for (std::size_t i = 0; i < kDigits; ++i) {
+    if (i % 16 == 0) bits = random.next();
+    text[i] = "0123456789abcdef"[bits & 0xf];
+    bits >>= 4;
+  }
+  headers.add_view("x-request-id", {text, kDigits}, HeaderId::x_request_id);
+  return {text, kDigits};
+}
+
+namespace {
+
+void put_two(char* at, unsigned value) {
+  at[0] = static_cast<char>('0' + value / 10 % 10);
+  at[1] = static_cast<char>('0' + value % 10);
+}
+
+}  // namespace
+
+std::string_view DateCache::text(WallTime now) {
+  using std::chrono::days;
+  const std::int64_t second = std::chrono::floor<std::chrono::seconds>(now.time_since_epoch()).count();
+  if (second == second_) return {text_, sizeof text_};
+  second_ = second;
+  const auto since = std::chrono::seconds(second);
+  const std::chrono::sys_days day{std::chrono::floor<days>(since)};
+  const std::chrono::year_month_day date(day);
+  const unsigned weekday = std::chrono::weekday(day).c_encoding();
+  const auto of_day = static_cast<unsigned>((since - std::chrono::floor<days>(since)).count());
+  const auto year = static_cast<unsigned>(static_cast<int>(date.year()));
+  std::memcpy(text_, "Sun, 00 Jan 0000 00:00:00 GMT", sizeof text_);
+  std::memcpy(text_, &"SunMonTueWedThuFriSat"[std::size_t{weekday} * 3], 3);
+  put_two(text_ + 5, static_cast<unsigned>(date.day()));
+  std::memcpy(
+      text_ + 8,
+      &"JanFebMarAprMayJunJulAugSepOctNovDec"[std::size_t{static_cast<unsigned>(date.month()) - 1} * 3], 3);
+  put_two(text_ + 12, year / 100);
+  put_two(text_ + 14, year % 100);
+  put_two(text_ + 17, of_day / 3600);
+  put_two(text_ + 20, of_day / 60 % 60);
+  put_two(text_ + 23, of_day % 60);
+  return {text_, sizeof text_};
+}
+
+}  // namespace weir
