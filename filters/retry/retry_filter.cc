@@ -1,0 +1,231 @@
+#include "filters/retry/retry_filter.h"
+
+#include <memory>
+
+#include "filters/retry/replay_body.h"
+#include "proxy/chain/filter_call.h"
+#include "proxy/chain/local_reply.h"
+#include "proxy/chain/retry_budget.h"
+
+namespace weir {
+namespace {
+
+using Verdict = RetryDecision::Verdict;
+
+int grpc_status_of(const ResponseHead& head) {
+  if (!head.headers.has(HeaderId::grpc_status)) return -1;
+  int code = 0;
+  for (const char c : head.headers.value(HeaderId::grpc_status)) {
+    if (c < '0' || c > '9' || code > 99) return -1;
+    code = code * 10 + (c - '0');
+  }
+  return code;
+}
+
+TryEnd end_of(const Response& response, WallTime now) {
+  TryEnd end;
+  end.answered = true;
+  if (response.head == nullptr) return end;  // a stream: connected
+  const ResponseHead& head = *response.head;
+  end.status = head.status;
+  end.grpc_status = grpc_status_of(head);
+  if (head.headers.has(HeaderId::proxy_status)) end.failure = kind_of_local_reply(head);
+  if (head.headers.has(HeaderId::retry_after)) end.retry_after = parse_retry_after(head.headers.value(HeaderId::retry_after), now);
+  return end;
+}
+
+TryEnd end_of(const Failure& failure) {
+  TryEnd end;
+  end.failure = failure.kind;
+  end.request_sent = failure.request_sent && failure.facts().origin != FailureOrigin::connect;
+  end.stale_connection = failure.stale_connection;
+  return end;
+}
+
+bool method_allowed(const RetryMethods& methods, const Request& request) {
+  return request.head == nullptr ? methods.rule == RetryMethods::Rule::any : methods.allow(*request.head);
+}
+
+struct EndInArena {
+  void operator()(ReplayBody* body) const { body->~ReplayBody(); }
+};
+
+}  // namespace
+
+class RetryCall final : public Call, public Caller {
+ public:
+  RetryCall(ExchangeContext& exchange, Caller& caller, const RetryLink& link, Request&& request)
+      : Call(exchange, caller),
+        link_(link),
+        request_(std::move(request)),
+        backoff_(exchange.loop(), Callback::to<&RetryCall::start_try>(this)) {
+    if (request_.body) {
+      replay_.reset(exchange.arena.make<ReplayBody>(exchange, std::move(request_.body), link.config_.max_replay));
+    }
+    if (link.budget_ != nullptr) link.budget_->on_request(exchange.now());
+  }
+
+  void start_try() {
+    charged_ = false;
+    attempts_before_ = exchange().attempts;
+    Request request;
+    request.exchange = request_.exchange;
+    request.head = request_.head;
+    request.kind = request_.kind;
+    request.attempt = request_.attempt;
+    request.deadline = request_.deadline;
+    request.pick = request_.pick;
+    if (replay_) request.body = replay_->start_try();
+    inner_ = link_.next_.start(std::move(request), *this);
+  }
+
+  void on_informational(const ResponseHead& head) override {
+    if (head.status == 100 && std::exchange(continued_, true)) return;  // a second try says it again: the client was told
+    tell_informational(head);
+  }
+
+  void on_response(Response&& response) override {
+    const RetryDecision decision = decide(end_of(response, exchange().loop().wall_now()), response.endpoint);
+    if (decision.verdict == Verdict::pass) {
+      if (replay_) replay_->commit();
+      tell_response(std::move(response));
+      return;
+    }
+    {
+      const Response discarded = std::move(response);  // the reader goes first: the upstream may drain what is left
+    }
+    again(decision);
+  }
+
+  void on_end(const End& end) override { tell_end(end); }
+
+  void on_failure(const Failure& failure) override {
+    const RetryDecision decision = decide(end_of(failure), 0);
+    if (decision.verdict == Verdict::pass) return tell_failure(failure);
+    again(decision);
+  }
+
+ private:
+  void silence() noexcept override {
+    backoff_.disarm();
+    inner_.reset();
+    if (replay_) replay_->drop();
+    if (charged_ && link_.budget_ != nullptr) link_.budget_->refund(exchange().now());
+  }
+
+  // The policy's decision, with the budget charged last; noted.
+  RetryDecision decide(const TryEnd& end, std::uint32_t endpoint) {
+    remember_endpoint(endpoint);
+    RetryState state;
+    state.tries = tries_;
+    state.resent = resent_;
+    state.method_allowed = method_allowed(link_.config_.methods, request_);
+    state.replayable = !replay_ || replay_->replayable();
+    state.client_broke = replay_ && replay_->broke();
+    state.now = exchange().now();
+    state.deadline = request_.deadline;
+    RetryDecision decision = decide_retry(link_.config_, end, state, exchange().worker.random);
+    if (decision.verdict == Verdict::retry && link_.budget_ != nullptr) {
+      charged_ = link_.budget_->try_take(state.now);
+      if (!charged_) decision = {Verdict::pass, "budget", Duration::zero()};
+    }
+    const std::string_view word = decision.verdict == Verdict::retry    ? "retried"
+                                  : decision.verdict == Verdict::resend ? "resent"
+                                                                        : "not_retried";
+    if (!decision.reason.empty()) link_.decisions_.note(exchange(), word, decision.reason);
+    return decision;
+  }
+
+  void again(const RetryDecision& decision) {
+    if (decision.verdict == Verdict::resend) {
+      resent_ = true;
+    } else {
+      ++tries_;
+    }
+    ++request_.attempt;
+    inner_.reset();
+    if (replay_) replay_->end_try();
+    backoff_.arm(decision.delay);
+  }
+
+  void remember_endpoint(std::uint32_t endpoint) {
+    if (endpoint == 0 && exchange().attempts != attempts_before_) endpoint = exchange().last_attempt->endpoint_id;
+    if (endpoint == 0) return;
+    PickContext& pick = request_.pick;
+    for (std::size_t i = 0; i < pick.tried_count; ++i) {
+      if (pick.tried[i] == endpoint) return;
+    }
+    if (pick.tried_count < PickContext::kMaxTried) pick.tried[pick.tried_count++] = endpoint;
+  }
+
+  const RetryLink& link_;
+  Request request_;  // what each try is made from; its body is in replay_
+  std::unique_ptr<ReplayBody, EndInArena> replay_;
+  CallPtr inner_;
+  Timer backoff_;
+  std::uint32_t tries_ = 1;
+  std::uint16_t attempts_before_ = 0;
+  bool charged_ = false;  // for a retry that has not begun
+  bool resent_ = false;
+  bool continued_ = false;
+};
+
+// Watches one try and says what it would have done; nothing is kept, charged or changed.
+class ShadowRetryCall final : public FilterCall {
+ public:
+  ShadowRetryCall(ExchangeContext& exchange, Caller& caller, const RetryLink& link, const Request& request)
+      : FilterCall(exchange, caller),
+        link_(link),
+        body_(request.body.pipe()),
+        deadline_(request.deadline),
+        method_allowed_(method_allowed(link.config_.methods, request)) {}
+
+  void on_response(Response&& response) override {
+    judge(end_of(response, exchange().loop().wall_now()));
+    tell_response(std::move(response));
+  }
+  void on_failure(const Failure& failure) override {
+    judge(end_of(failure));
+    tell_failure(failure);
+  }
+
+ private:
+  void judge(const TryEnd& end) {
+    RetryState state;
+    state.method_allowed = method_allowed_;
+    state.replayable = body_ == nullptr || body_->bytes_written() <= link_.config_.max_replay;
+    state.client_broke = body_ != nullptr && !body_->finished() && body_->aborted() != BodyAbort::none && body_->aborted() != BodyAbort::cancelled;
+    state.now = exchange().now();
+    state.deadline = deadline_;
+    const RetryDecision decision = decide_retry(link_.config_, end, state, exchange().worker.random);
+    if (decision.verdict != Verdict::retry) return;
+    if (link_.budget_ != nullptr && link_.budget_->remaining(state.now) < 1.0) return;
+    link_.decisions_.note(exchange(), "would_retry", decision.reason);
+  }
+
+  const RetryLink& link_;
+  const BodyPipe* body_;
+  MonotonicTime deadline_;
+  bool method_allowed_;
+};
+
+RetryLink::RetryLink(const RetryConfig& config, const LinkContext& context, Link& next)
+    : config_(config), decisions_(context.decisions), budget_(context.retry_budget), next_(next), shadow_(context.shadow) {
+  if (!shadow_) decisions_.declare("not_retried", "budget");
+}
+
+CallPtr RetryLink::start(Request&& request, Caller& caller) {
+  ExchangeContext& exchange = *request.exchange;
+  if (shadow_) {
+    auto* call = make_call<ShadowRetryCall>(exchange, caller, *this, request);
+    CallPtr owner(call);
+    call->adopt(next_.start(std::move(request), *call));
+    return owner;
+  }
+  auto* call = make_call<RetryCall>(exchange, caller, *this, std::move(request));
+  CallPtr owner(call);
+  call->start_try();
+  return owner;
+}
+
+}  // namespace weir
