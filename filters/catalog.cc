@@ -1,5 +1,9 @@
 #include "filters/catalog.h"
 
+#include "filters/circuit_breaker/circuit_breaker_filter.h"
+#include "filters/concurrency_limit/concurrency_limit_filter.h"
+#include "filters/load_shed/load_shed_filter.h"
+#include "filters/rate_limit/rate_limit_filter.h"
 #include "filters/retry/retry_filter.h"
 #include "filters/timeout/timeout_filter.h"
 
@@ -9,6 +13,10 @@ const FilterCatalog& filter_catalog() {
   static const FilterCatalog catalog = {
       &timeout_filter(),
       &retry_filter(),
+      &circuit_breaker_filter(),
+      &concurrency_limit_filter(),
+      &rate_limit_filter(),
+      &load_shed_filter(),
   };
   return catalog;
 }

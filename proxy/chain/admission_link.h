@@ -105,6 +105,7 @@ class AdmissionLink : public Link {
   const LinkIdentity& identity() const { return identity_; }
   Decisions& decisions() const { return decisions_; }
   Random& random() const { return random_; }
+  bool shadow() const { return shadow_; }
 
  private:
   Link& next_;
