@@ -51,14 +51,15 @@ std::optional<ConnectionSlots::Worker> ConnectionSlots::grant() {
   return worker;
 }
 
-void ConnectionSlots::enlist(Worker worker, std::uint32_t waiting, MonotonicTime oldest) {
+bool ConnectionSlots::enlist(Worker worker, std::uint32_t waiting, MonotonicTime oldest) {
   for (Entry& entry : queue_) {
     if (entry.worker != worker) continue;
     entry.waiting = waiting;
     entry.oldest = oldest;
-    return;
+    return false;
   }
   queue_.push_back({worker, waiting, oldest});
+  return true;
 }
 
 void ConnectionSlots::withdraw(Worker worker) {

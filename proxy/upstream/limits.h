@@ -65,7 +65,8 @@ class ConnectionSlots {
   std::optional<Worker> give_back(Worker worker);
   std::optional<Worker> grant();  // after the limit was raised: until it returns nothing
 
-  void enlist(Worker worker, std::uint32_t waiting, MonotonicTime oldest);  // again: new figures, same place
+  // Again: new figures in the same place, and false.
+  bool enlist(Worker worker, std::uint32_t waiting, MonotonicTime oldest);
   void withdraw(Worker worker);
   // Whether `worker`, which has a connection free and requests of its own as in `mine`, should give the connection up.
   bool must_yield(Worker worker, ConnectionDemand mine) const;

@@ -142,7 +142,7 @@ bool Service::give_back_connection(std::uint32_t worker) {
 
 void Service::want_connection(std::uint32_t worker, std::uint32_t waiting, MonotonicTime oldest) {
   const std::lock_guard lock(mutex_);
-  slots_.enlist(worker, waiting, oldest);
+  if (!slots_.enlist(worker, waiting, oldest)) return;
   note_contention();
   for (const Member& member : members_) {
     if (member.worker == worker || slots_.held(member.worker) == 0) continue;

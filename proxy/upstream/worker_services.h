@@ -11,17 +11,14 @@
 #include <string_view>
 
 #include "proxy/chain/link.h"
-#include "proxy/http/codec.h"
 #include "proxy/runtime/byte_stream.h"
 #include "proxy/runtime/worker_context.h"
 #include "proxy/upstream/directory.h"
+#include "proxy/upstream/pool.h"
 
 namespace weir {
 
 class UpstreamLink;
-
-using MakeClientConnection = std::unique_ptr<ClientConnection> (*)(WorkerContext&, std::unique_ptr<ByteStream>,
-                                                                   ClientConnectionHandler&, const ClientConnectionOptions&);
 
 class WorkerServices {
  public:

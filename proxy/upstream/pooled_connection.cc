@@ -1,0 +1,35 @@
+#include "proxy/upstream/pooled_connection.h"
+
+#include "proxy/upstream/pool.h"
+
+namespace weir {
+
+PooledConnection::PooledConnection(ServicePool& owner, EndpointPool& pool, EventLoop& loop)
+    : owner_(owner),
+      pool_(pool),
+      began_(loop.now()),
+      generation_(pool.endpoint->generation.load(std::memory_order_relaxed)),
+      timeout_(loop, Callback::to<&PooledConnection::on_connect_timeout>(this)) {}
+
+void PooledConnection::connect(Connector& connector, Duration timeout) {
+  timeout_.arm(timeout);
+  stream_ = connector.connect(pool_.endpoint->address, *this);
+}
+
+void PooledConnection::on_connected(int error) {
+  if (!retired_) owner_.connected(*this, error);
+}
+
+void PooledConnection::on_connect_timeout() {
+  if (!retired_) owner_.connect_failed(*this, FailureKind::connect_timeout);
+}
+
+void PooledConnection::on_available() {
+  if (!retired_ && !closed_) owner_.ready(*this);
+}
+
+void PooledConnection::on_closed() {
+  if (!retired_) owner_.closed(*this);
+}
+
+}  // namespace weir

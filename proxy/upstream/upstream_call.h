@@ -1,0 +1,70 @@
+// UpstreamCall: one try: waits for endpoints and a connection where it must, sends the request and tells the answer outward.
+// Its caller owns it through a CallPtr; it lives in the exchange's arena, and dropping it at any point gives everything back.
+// It never decides whether to try again.
+#pragma once
+
+#include "proxy/chain/link.h"
+#include "proxy/http/codec.h"
+#include "proxy/upstream/upstream_link.h"
+
+namespace weir {
+
+class UpstreamCall final : public Call, public PoolWaiter, private ClientStreamHandler {
+ public:
+  UpstreamCall(ExchangeContext& exchange, Caller& caller, UpstreamLink& link, Request&& request);
+  void begin();
+
+ private:
+  enum class State : std::uint8_t {
+    endpoints,   // waits for discovery
+    picking,     // endpoints are there: goes on when the present callback is over
+    connection,  // waits in a pool
+    streaming,
+    failing,     // tells `failure_` when the present callback is over
+    over,
+  };
+
+  void silence() noexcept override;
+  // PoolWaiter
+  void on_connection(PooledConnection& connection) override;
+  void on_no_connection(FailureKind kind) override;
+  void on_endpoints() override;
+  // ClientStreamHandler
+  void on_informational(const ResponseHead& head) override;
+  void on_response(ResponseHead& head, BodyPipe::Reader body) override;
+  void on_end(const Headers* trailers) override;
+  void on_failure(const ClientFailure& failure) override;
+
+  void pick();
+  bool may_wait();  // takes a place among the pending, arms the timer
+  void wait_is_over();
+  void send(PooledConnection& connection);
+  void on_later();
+  void on_waited_too_long();
+  void fail_later(FailureKind kind, std::string_view detail);
+  void fail(const Failure& failure);
+
+  void judge(FailureKind kind);
+  void end_attempt(FailureKind kind, bool cancelled);
+  void let_go();
+  MonotonicTime now() const { return exchange().now(); }
+
+  UpstreamLink& link_;
+  Request request_;
+  AttemptRecord* attempt_ = nullptr;
+  EndpointPool* pool_ = nullptr;             // the endpoint that was picked; its `active` counts us
+  PooledConnection* connection_ = nullptr;   // lent to us
+  ClientStreamPtr stream_;
+  std::uint32_t generation_ = 0;
+  State state_ = State::failing;
+  bool counted_ = false;      // among the service's requests
+  bool pending_ = false;      // among the service's pending
+  bool responded_ = false;
+  bool judged_ = false;       // outlier detection has heard of this try
+  FailureKind failure_kind_ = FailureKind::none;  // failing
+  std::string_view failure_detail_;
+  Deferred later_;
+  Timer too_long_;
+};
+
+}  // namespace weir

@@ -1,0 +1,39 @@
+#include "proxy/upstream/worker_services.h"
+
+#include "proxy/base/check.h"
+#include "proxy/upstream/upstream_link.h"
+
+namespace weir {
+
+WorkerServices::WorkerServices(WorkerContext& worker, Connector& connector, ServiceDirectory& directory,
+                               MakeClientConnection make_client)
+    : worker_(worker), connector_(connector), directory_(directory), make_client_(make_client) {}
+
+WorkerServices::~WorkerServices() = default;
+
+Link& WorkerServices::link(std::string_view service) {
+  const auto found = links_.find(service);
+  if (found != links_.end()) return *found->second;
+  Service* known = directory_.find(service);
+  CHECK(known != nullptr);
+  auto made = std::make_unique<UpstreamLink>(worker_, connector_, *known, make_client_);
+  if (draining_) made->pool().drain();
+  return *links_.emplace(std::string(service), std::move(made)).first->second;
+}
+
+void WorkerServices::drain() {
+  draining_ = true;
+  for (const auto& [name, link] : links_) link->pool().drain();
+}
+
+void WorkerServices::trim(Duration unused_for) {
+  for (const auto& [name, link] : links_) link->pool().trim(unused_for);
+}
+
+std::size_t WorkerServices::connections() const {
+  std::size_t count = 0;
+  for (const auto& [name, link] : links_) count += link->pool().connections();
+  return count;
+}
+
+}  // namespace weir
