@@ -62,7 +62,6 @@ class RetryCall final : public Call, public Caller {
     if (request_.body) {
       replay_.reset(exchange.arena.make<ReplayBody>(exchange, std::move(request_.body), link.config_.max_replay));
     }
-    if (link.budget_ != nullptr) link.budget_->on_request(exchange.now());
   }
 
   void start_try() {
