@@ -213,7 +213,7 @@ bool AccessLog::append(const ExchangeContext& exchange, const AccessRecord& reco
   line.raw(",\"protocol\":\"");
   line.raw(protocol_name(exchange.head.version));
   line.raw("\",\"client\":");
-  line.string(exchange.client == nullptr ? std::string_view() : exchange.client->text(), 128);
+  line.string(record.client, 128);
   line.raw(",\"status\":");
   line.integer(record.status);
   line.raw(",\"bytes_received\":");

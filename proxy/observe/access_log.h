@@ -37,6 +37,7 @@ struct AccessLogRules {  // which exchanges get a line
 
 struct AccessRecord {  // what the exchange knows beside its context
   std::string_view policy;
+  std::string_view client;     // its address
   std::string_view target;     // as the client sent it, before any rewrite
   std::string_view authority;  // as the client sent it
   int status = 0;              // of the answer's head; 0: none was sent

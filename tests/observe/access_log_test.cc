@@ -40,7 +40,7 @@ struct Fixture {
     exchange.listener = "outbound";
     exchange.route = "charge";
     exchange.service = "payments";
-    exchange.client = &client;
+    record.client = "10.0.0.7:1234";
     record.policy = "careful";
     record.target = "/v1/x?q=1";
     record.authority = "Payments.local:80";
@@ -57,7 +57,6 @@ struct Fixture {
   Arena& arena;
   RequestHead head;
   ExchangeContext exchange;
-  Address client = Address::parse("10.0.0.7:1234").value();
   Sink sink;
   AccessLog log;
   AccessRecord record;
