@@ -11,8 +11,8 @@ namespace {
 
 const char* const kSeeds[] = {
     "version: 1\nlisteners:\n  - name: outbound\n    listen: 127.0.0.1:1\n    routes: [ { service: a } ]\n",
-    "services:\n  a: { endpoints: [\"x\", 'y'], keep_alive: { idle: 4s } }  # comment\n  b:\n    - |\n      "
-    "block\n    - >-\n      folded\n",
+    ("services:\n  a: { endpoints: [\"x\", 'y'], keep_alive: { idle: 4s } }  # comment\n  b:\n    - |\n      "
+     "block\n    - >-\n      folded\n"),  // in brackets: clang takes it for a forgotten comma
     "a: &x [1, 2]\nb: *x\n<<: { c: d }\n? complex\n: value\n---\nsecond: !!str 1\n...\n",
     "\"quoted \\u00e4 \\n\": {a: b, c: [d, {e: f}]}\n'single''quote': ~\nempty:\n%TAG ! tag:x\n",
 };
