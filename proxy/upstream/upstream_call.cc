@@ -67,6 +67,7 @@ void UpstreamCall::pick() {
   pool_ = pool;
   Endpoint& endpoint = *pool->endpoint;
   attempt_->endpoint = exchange().arena.copy(endpoint.text);  // the exchange may outlive the endpoint
+  attempt_->endpoint_id = endpoint.id;
   endpoint.active.fetch_add(1, std::memory_order_relaxed);
   endpoint.attempts.fetch_add(1, std::memory_order_relaxed);
   generation_ = endpoint.generation.load(std::memory_order_relaxed);
@@ -109,10 +110,8 @@ void UpstreamCall::on_waited_too_long() {
   if (state_ != State::connection) return;
   const bool connecting = has_connect();
   link_.pool().leave(*this);
-  if (connecting) {  // pending_timeout is shorter than connect_timeout: it was connecting that took too long
-    judge(FailureKind::connect_timeout);
-    return fail({.kind = FailureKind::connect_timeout, .detail = "no connection in time"});
-  }
+  // Its connect goes on without it, and is counted against the endpoint if it fails.
+  if (connecting) return fail({.kind = FailureKind::connect_timeout, .detail = "no connection in time"});
   fail({.kind = FailureKind::pool_timeout, .detail = "no connection became free in time"});
 }
 
@@ -137,7 +136,7 @@ void UpstreamCall::on_later() {
 }
 
 void UpstreamCall::fail(const Failure& failure) {
-  end_attempt(failure.kind, false);
+  if (state_ != State::failing) end_attempt(failure.kind, false);
   tell_failure(failure);
 }
 
@@ -222,7 +221,7 @@ void UpstreamCall::judge(FailureKind kind) {
 // Once: books the try and gives the permits back.
 void UpstreamCall::end_attempt(FailureKind kind, bool cancelled) {
   wait_is_over();
-  if (state_ == State::over || attempt_->ended != MonotonicTime{}) return;
+  if (state_ == State::over) return;
   state_ = State::over;
   attempt_->ended = now();
   if (kind != FailureKind::none) attempt_->failure = kind;
@@ -246,15 +245,26 @@ void UpstreamCall::let_go() {
   if (connection_ != nullptr) link_.pool().release(*std::exchange(connection_, nullptr));
 }
 
+// Why this try is being dropped: a timeout filter notes its decision just before; every other drop says nothing about the endpoint
+// (the client went away, a better answer was found).
+FailureKind UpstreamCall::dropped_for() const {
+  const DecisionRecord* newest = exchange().decisions;
+  if (newest == nullptr || newest->at != now() || newest->decision != "timed_out") return FailureKind::none;
+  for (const FailureKind kind : {FailureKind::response_timeout, FailureKind::idle_timeout, FailureKind::total_timeout}) {
+    if (newest->reason == facts(kind).name) return kind;
+  }
+  return FailureKind::none;
+}
+
 void UpstreamCall::silence() noexcept {
   later_.cancel();
-  if (state_ == State::connection) link_.pool().leave(*this);
-  if (state_ == State::endpoints) unlink();
-  // A timeout filter says why it drops a try by writing the failure into its record first; any other drop says nothing about the
-  // endpoint: the client went away, or a better answer was found.
-  const FailureKind why = attempt_->failure;
-  if (attempt_->ended == MonotonicTime{}) {
-    if (why != FailureKind::none) judge(why);
+  const State state = state_;
+  if (state == State::connection) link_.pool().leave(*this);
+  if (state == State::endpoints) unlink();
+  if (state != State::over && state != State::failing) {
+    const FailureKind why = dropped_for();
+    // Without a connection the endpoint has not been asked anything: if its connect fails, that will be counted by itself.
+    if (state == State::streaming) judge(why);
     end_attempt(why, why == FailureKind::none);
   }
   let_go();

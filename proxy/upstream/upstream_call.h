@@ -20,7 +20,7 @@ class UpstreamCall final : public Call, public PoolWaiter, private ClientStreamH
     picking,     // endpoints are there: goes on when the present callback is over
     connection,  // waits in a pool
     streaming,
-    failing,     // tells `failure_` when the present callback is over
+    failing,     // tells why when the present callback is over; booked already
     over,
   };
 
@@ -44,6 +44,7 @@ class UpstreamCall final : public Call, public PoolWaiter, private ClientStreamH
   void fail_later(FailureKind kind, std::string_view detail);
   void fail(const Failure& failure);
 
+  FailureKind dropped_for() const;
   void judge(FailureKind kind);
   void end_attempt(FailureKind kind, bool cancelled);
   void let_go();
@@ -61,7 +62,7 @@ class UpstreamCall final : public Call, public PoolWaiter, private ClientStreamH
   bool pending_ = false;      // among the service's pending
   bool responded_ = false;
   bool judged_ = false;       // outlier detection has heard of this try
-  FailureKind failure_kind_ = FailureKind::none;  // failing
+  FailureKind failure_kind_ = FailureKind::none;  // of State::failing
   std::string_view failure_detail_;
   Deferred later_;
   Timer too_long_;
