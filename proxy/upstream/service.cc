@@ -143,7 +143,8 @@ bool Service::give_back_connection(std::uint32_t worker) {
 void Service::want_connection(std::uint32_t worker, std::uint32_t waiting, MonotonicTime oldest) {
   const std::lock_guard lock(mutex_);
   if (!slots_.enlist(worker, waiting, oldest)) return;
-  note_contention();
+  grant_all();  // it may be the second of two that found one slot taken, with another free
+  if (!slots_.starving()) return;
   for (const Member& member : members_) {
     if (member.worker == worker || slots_.held(member.worker) == 0) continue;
     post(member, [](ServiceWorker& handler) { handler.on_connection_wanted(); });

@@ -162,8 +162,8 @@ TEST_CASE("first tries, and only those, pay into the retry budget") {
   config.retry_budget.min_rate_per_second = 0;
   config.retry_budget.ratio = 1.0;
   world.apply(config);
-  for (std::uint16_t attempt : {1, 2, 3, 1}) {
-    TestRequest request(world, 0, {.attempt = attempt, .tried = {}, .deadline = kNever});
+  for (const int attempt : {1, 2, 3, 1}) {
+    TestRequest request(world, 0, {.attempt = static_cast<std::uint16_t>(attempt), .tried = {}, .deadline = kNever});
     world.run();
     world.only_busy().answer(200);
   }
