@@ -66,7 +66,6 @@ class Timer : private ListNode {
   MonotonicTime deadline_ = kNever;
   std::uint64_t sequence_ = 0;  // arming order, the tie-break among equal deadlines
   bool armed_ = false;
-  bool due_ = false;  // popped or poppable (TimerWheel)
 };
 
 // Runs once, after the current callback and before the graveyard is freed; outside a callback, on the next turn.

@@ -16,7 +16,8 @@ class RealLoop : public EventLoop {
  public:
   // Callbacks dispatched so far; any thread. The watchdog is fed only while every worker's number moves.
   virtual std::uint64_t turns() const = 0;
-  // The latest that a timer fired after its slot since the last call; any thread. What load shedding calls loop delay.
+  // How late a timer or a posted task ran at worst since the last call; what load shedding calls loop delay. Any one thread, the same
+  // always; a loop that hangs shows as the age of the last call's probe. Ask about running loops.
   virtual Duration take_worst_delay() = 0;
   // `handler` is called on this loop, in a callback, for each of these signals; they are blocked in the calling thread from then on, so call
   // it before other threads are started. Once per loop.

@@ -5,124 +5,140 @@
 
 namespace weir {
 
-std::uint64_t TimerWheel::tick_of(MonotonicTime deadline) const {
-  if (deadline <= start_) return 0;
-  const auto since = static_cast<std::uint64_t>((deadline - start_).count());
-  const auto slot = static_cast<std::uint64_t>(kSlot.count());
-  return since / slot + (since % slot == 0 ? 0 : 1);
+namespace {
+
+constexpr std::int64_t kSlotCount = TimerWheel::kSlot.count();
+
+}  // namespace
+
+// Rounded up: the slot begins at the deadline or after it.
+std::int64_t TimerWheel::tick_of(MonotonicTime deadline) const {
+  const std::int64_t after = (deadline - start_).count();
+  return after / kSlotCount + (after % kSlotCount > 0 ? 1 : 0);
 }
 
 void TimerWheel::add(Timer& timer, MonotonicTime now) {
-  // While nothing was armed nobody advanced: catch up, or the timer would be dealt out level by level for nothing.
-  if (armed_ == 0 && now > start_) now_tick_ = std::max(now_tick_, static_cast<std::uint64_t>((now - start_) / kSlot));
-  place(timer);
+  timer.sequence_ = ++sequence_;
   ++armed_;
+  if (timer.deadline_ < now) timer.deadline_ = now;
+  // While nothing was armed nobody advanced: catch up, or a near timer would start on a coarse level for nothing.
+  if (armed_ == 1) current_ = std::max(current_, (now - start_) / kSlot);
+  const std::int64_t tick = tick_of(timer.deadline_);
+  if (timer.deadline_ == now || tick <= current_) {
+    due_[1 - batch_].push_back(timer);
+  } else {
+    place(timer, tick);
+  }
 }
 
 void TimerWheel::remove(Timer& timer) {
-  if (!timer.due_) --armed_;
-  timer.due_ = false;
-  static_cast<ListNode&>(timer).unlink();
+  timer.unlink();
+  --armed_;
 }
 
-bool TimerWheel::pop_due(MonotonicTime now, Callback& callback, Duration& late) {
-  Timer* timer = due_.pop_front();
-  if (timer == nullptr) return false;
-  late = std::max(now - timer->deadline_ - kSlot, Duration::zero());
-  callback = timer->callback_;
-  timer->due_ = false;
-  timer->armed_ = false;
-  timer->deadline_ = kNever;
-  return true;
-}
-
-void TimerWheel::place(Timer& timer) {
-  const std::uint64_t tick = std::max(tick_of(timer.deadline_), now_tick_);
-  for (unsigned level = 0; level < kLevels; ++level) {
-    const unsigned shift = kBits * level;
-    // In this level when it falls within the level's present turn: then slots only ever lie ahead.
-    const bool last = level + 1 == kLevels;
-    if (!last && (tick >> (shift + kBits)) != (now_tick_ >> (shift + kBits))) continue;
-    std::uint64_t slot = tick >> shift;
-    const std::uint64_t turn_end = (((now_tick_ >> shift) | (kSlots - 1)));
-    if (last) slot = std::min(slot, turn_end);
-    const auto index = static_cast<unsigned>(slot & (kSlots - 1));
-    levels_[level].slots[index].push_back(timer);
-    levels_[level].used[index / 64] |= std::uint64_t{1} << (index % 64);
-    return;
+void TimerWheel::place(Timer& timer, std::int64_t tick) {
+  constexpr std::int64_t kFarthest = (std::int64_t{1} << (kFirstBits + kBits * (kLevels - 1))) - 1;
+  const std::int64_t distance = std::min(tick - current_, kFarthest);
+  const std::int64_t at = current_ + distance;
+  int level = 0;
+  while (level < kLevels - 1 && distance >> shift(level + 1) != 0) ++level;
+  const auto position = static_cast<std::uint64_t>(at) >> shift(level);
+  if (level == 0) {
+    const auto slot = static_cast<unsigned>(position & 255);
+    first_used_[slot / 64] |= std::uint64_t{1} << (slot % 64);
+    first_[slot].push_back(timer);
+  } else {
+    const auto slot = static_cast<unsigned>(position & 63);
+    others_used_[level - 1] |= std::uint64_t{1} << slot;
+    others_[level - 1][slot].push_back(timer);
   }
 }
 
-unsigned TimerWheel::next_used(const Level& level, unsigned from) {
-  for (unsigned word = from / 64; word < kSlots / 64; ++word) {
-    std::uint64_t bits = level.used[word];
-    if (word == from / 64) bits &= ~std::uint64_t{0} << (from % 64);
-    if (bits != 0) return word * 64 + static_cast<unsigned>(std::countr_zero(bits));
+// The next used slot of level 0 after the current one, which itself is always done.
+std::int64_t TimerWheel::next_in_first() {
+  const auto from = static_cast<unsigned>(current_ + 1) & 255;
+  for (unsigned looked = 0; looked < 256;) {
+    const unsigned slot = (from + looked) & 255;
+    const std::uint64_t word = first_used_[slot / 64] >> (slot % 64);
+    if (word == 0) {
+      looked += 64 - slot % 64;
+      continue;
+    }
+    const unsigned skip = static_cast<unsigned>(std::countr_zero(word));
+    looked += skip;
+    if (looked >= 256) break;  // around the corner: a slot before `from`, seen at the start
+    const unsigned found = slot + skip;
+    if (!first_[found].empty()) return current_ + 1 + looked;
+    first_used_[found / 64] &= ~(std::uint64_t{1} << (found % 64));
   }
-  return kSlots;
+  return kNoTick;
 }
 
-MonotonicTime TimerWheel::next() const {
-  if (has_due()) return start_ + kSlot * static_cast<std::int64_t>(now_tick_);
+// The tick at which the next used slot of a coarser level begins.
+std::int64_t TimerWheel::next_in(int level) {
+  std::uint64_t& used = others_used_[level - 1];
+  const std::int64_t group = current_ >> shift(level);
+  while (used != 0) {
+    const int from = static_cast<int>((group + 1) & 63);
+    const int skip = std::countr_zero(std::rotr(used, from));
+    const auto slot = static_cast<unsigned>((from + skip) & 63);
+    if (!list(level, slot).empty()) return (group + 1 + skip) << shift(level);
+    used &= ~(std::uint64_t{1} << slot);
+  }
+  return kNoTick;
+}
+
+std::int64_t TimerWheel::next_tick() {
+  std::int64_t next = next_in_first();
+  for (int level = 1; level < kLevels; ++level) next = std::min(next, next_in(level));
+  return next;
+}
+
+MonotonicTime TimerWheel::next() {
+  if (!due_[0].empty() || !due_[1].empty()) return start_;
   if (armed_ == 0) return kNever;
-  for (unsigned level = 0; level < kLevels; ++level) {
-    const unsigned shift = kBits * level;
-    // An upper level's present slot was dealt out when its time began; what is dealt out next lies after it.
-    const auto from = static_cast<unsigned>((now_tick_ >> shift) & (kSlots - 1)) + (level == 0 ? 0 : 1);
-    const unsigned slot = from < kSlots ? next_used(levels_[level], from) : kSlots;
-    if (slot == kSlots) continue;
-    const std::uint64_t tick = ((now_tick_ >> (shift + kBits)) << (shift + kBits)) + (static_cast<std::uint64_t>(slot) << shift);
-    return start_ + kSlot * static_cast<std::int64_t>(tick);
-  }
-  // Only the top level's present slot is left (deadlines beyond its turn): look again when the turn ends.
-  const std::uint64_t turn = std::uint64_t{1} << (kBits * kLevels);
-  return start_ + kSlot * static_cast<std::int64_t>((now_tick_ / turn + 1) * turn);
+  const std::int64_t next = next_tick();
+  return next == kNoTick ? kNever : start_ + next * kSlot;
 }
 
-void TimerWheel::deal_out(unsigned level, unsigned slot) {
-  levels_[level].used[slot / 64] &= ~(std::uint64_t{1} << (slot % 64));
-  IntrusiveList<Timer> dealt;
-  while (Timer* timer = levels_[level].slots[slot].pop_front()) dealt.push_back(*timer);
-  while (Timer* timer = dealt.pop_front()) place(*timer);
+void TimerWheel::pour(int level, unsigned slot) {
+  List& from = list(level, slot);
+  // What lies still farther than this wheel reaches may come back to the same list: pour what is there now, once.
+  Timer* last = from.empty() ? nullptr : &from.back();
+  while (last != nullptr) {
+    Timer* timer = from.pop_front();
+    if (timer == last) last = nullptr;
+    place(*timer, std::max(tick_of(timer->deadline_), current_));
+  }
 }
 
 void TimerWheel::advance(MonotonicTime now) {
-  if (now < start_) return;
-  const auto target = static_cast<std::uint64_t>((now - start_) / kSlot);  // rounded down: a slot's whole time has come
-  while (now_tick_ <= target) {
-    if (armed_ == 0) {
-      now_tick_ = target + 1;
-      return;
+  while (Timer* left = due_[batch_].pop_front()) due_[1 - batch_].push_back(*left);  // a batch not handed out in full
+  batch_ = 1 - batch_;
+  List& batch = due_[batch_];
+  const std::int64_t target = (now - start_) / kSlot;
+  for (std::int64_t next = armed_ == 0 ? kNoTick : next_tick(); next <= target; next = next_tick()) {
+    current_ = next;
+    for (int level = 1; level < kLevels; ++level) {
+      const auto position = static_cast<std::uint64_t>(next) >> shift(level);
+      if (position << shift(level) != static_cast<std::uint64_t>(next)) break;  // no slot of this level begins here
+      pour(level, static_cast<unsigned>(position & 63));
     }
-    const auto from = static_cast<unsigned>(now_tick_ & (kSlots - 1));
-    const unsigned slot = next_used(levels_[0], from);
-    const std::uint64_t turn_start = now_tick_ & ~std::uint64_t{kSlots - 1};
-    if (slot < kSlots) {
-      const std::uint64_t tick = turn_start + slot;
-      if (tick > target) {
-        now_tick_ = target + 1;
-        if ((now_tick_ & (kSlots - 1)) != 0) return;
-      } else {
-        levels_[0].used[slot / 64] &= ~(std::uint64_t{1} << (slot % 64));
-        while (Timer* timer = levels_[0].slots[slot].pop_front()) {
-          timer->due_ = true;
-          --armed_;
-          due_.push_back(*timer);
-        }
-        now_tick_ = tick + 1;
-        if ((now_tick_ & (kSlots - 1)) != 0) continue;
-      }
-    } else {
-      now_tick_ = std::min(target + 1, turn_start + kSlots);
-      if ((now_tick_ & (kSlots - 1)) != 0) return;
-    }
-    // A turn of level 0 begins: deal out what the upper levels keep for it, the highest first.
-    unsigned levels = 1;
-    while (levels < kLevels && ((now_tick_ >> (kBits * levels)) & (kSlots - 1)) == 0) ++levels;
-    for (unsigned level = std::min(levels, kLevels - 1); level >= 1; --level) {
-      deal_out(level, static_cast<unsigned>((now_tick_ >> (kBits * level)) & (kSlots - 1)));
-    }
+    List& slot = first_[static_cast<unsigned>(next) & 255];
+    while (Timer* timer = slot.pop_front()) batch.push_back(*timer);
   }
+  current_ = std::max(current_, target);
+}
+
+bool TimerWheel::pop_due(MonotonicTime now, Callback& callback, Duration& late) {
+  Timer* timer = due_[batch_].pop_front();
+  if (timer == nullptr) return false;
+  late = std::max(now - timer->deadline_ - kSlot, Duration::zero());
+  callback = timer->callback_;
+  timer->armed_ = false;
+  timer->deadline_ = kNever;
+  --armed_;
+  return true;
 }
 
 }  // namespace weir

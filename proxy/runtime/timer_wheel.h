@@ -1,14 +1,15 @@
-// TimerWheel: all timers of one real loop, in slots of 8 ms: arming and disarming are O(1), allocate nothing and ask the kernel nothing.
-// The loop owns it and drives it with one timer of its own, armed for next(). Timers are listed by intrusion and unlink themselves.
-// It never fires a timer early, never ticks while nothing is armed, and never calls back itself: the loop pops what is due.
+// TimerWheel: the armed timers of one loop, in 8 ms slots of four levels; arming and disarming are O(1) and allocate nothing.
+// The loop owns it, tells it the time and wakes up when it asks to; timers are borrowed and unlink themselves.
+// It never fires early, never calls a timer itself, and never asks for a wake-up while nothing is armed.
 //
-// Four levels of 256 slots (2 s, 9 min, 37 h, 400 days); a slot of an upper level is dealt out to the lower ones when its time begins
-// (Varghese and Lauck 1987, scheme 7). Deadlines beyond the top level are never reached.
+// Level 0 holds the next 2 s slot by slot; each further level is 64 times coarser or so (2 s, 131 s, 2.3 h a slot) and is poured into
+// the finer ones when its slot begins. Whatever lies farther than six days waits in the last slot and is sorted again there.
 #pragma once
 
-#include <array>
+#include <cstddef>
 #include <cstdint>
 
+#include "proxy/base/intrusive_list.h"
 #include "proxy/base/time.h"
 #include "proxy/runtime/event_loop.h"
 
@@ -16,41 +17,52 @@ namespace weir {
 
 class TimerWheel {
  public:
-  static constexpr Duration kSlot = std::chrono::milliseconds(8);
+  static constexpr Duration kSlot = 8ms;
 
   explicit TimerWheel(MonotonicTime start) : start_(start) {}
 
+  // `now` is the loop's; the timer's deadline is set. One that has passed is due at once.
   void add(Timer& timer, MonotonicTime now);
   void remove(Timer& timer);
-  // When advance() has something to do next; kNever when no timer is armed. May be early (a slot emptied since), never late.
-  MonotonicTime next() const;
-  // Everything due at `now` becomes poppable, in order of slot, then of arming.
+  std::size_t armed() const { return armed_; }
+
+  // When to call advance() next: kNever while nothing is armed, the wheel.s start when something is due already.
+  // Never later than needed; earlier only where a slot of a coarser level has to be poured.
+  MonotonicTime next();
+
+  // Time is `now`: what is due becomes the batch, which pop_due() hands out one by one, disarmed. A timer armed meanwhile
+  // is never part of it, so that one that re-arms itself for now cannot keep the loop from its other events.
   void advance(MonotonicTime now);
-  // Takes the next due timer out, disarmed; false when none is left. `late` is how long ago its slot ended.
+  // False when the batch is at its end. `late` is how long after the end of its slot the timer fires.
   bool pop_due(MonotonicTime now, Callback& callback, Duration& late);
-  bool has_due() const { return !const_cast<IntrusiveList<Timer>&>(due_).empty(); }
 
  private:
-  static constexpr unsigned kBits = 8;
-  static constexpr unsigned kSlots = 1U << kBits;
-  static constexpr unsigned kLevels = 4;
+  static constexpr int kLevels = 4;
+  static constexpr unsigned kFirstBits = 8;  // 256 slots in level 0
+  static constexpr unsigned kBits = 6;       // 64 in the others
+  static constexpr std::int64_t kNoTick = INT64_MAX;
+  using List = IntrusiveList<Timer>;
 
-  struct Level {
-    std::array<IntrusiveList<Timer>, kSlots> slots;
-    std::array<std::uint64_t, kSlots / 64> used{};  // a bit may outlive its slot's last timer; it is cleared when met
-  };
-
-  std::uint64_t tick_of(MonotonicTime deadline) const;  // rounded up: never early
-  void place(Timer& timer);
-  void deal_out(unsigned level, unsigned slot);
-  // Slots from `from` on, within this turn of the level, to the first used one; kSlots when there is none.
-  static unsigned next_used(const Level& level, unsigned from);
+  static constexpr unsigned shift(int level) { return level == 0 ? 0 : kFirstBits + kBits * static_cast<unsigned>(level - 1); }
+  void place(Timer& timer, std::int64_t tick);
+  List& list(int level, unsigned slot) { return level == 0 ? first_[slot] : others_[level - 1][slot]; }
+  std::int64_t next_tick();
+  std::int64_t next_in_first();
+  std::int64_t next_in(int level);
+  void pour(int level, unsigned slot);
+  std::int64_t tick_of(MonotonicTime deadline) const;
 
   MonotonicTime start_;
-  std::uint64_t now_tick_ = 0;  // all slots before it are empty
-  std::size_t armed_ = 0;       // in slots, not in due_
-  std::array<Level, kLevels> levels_;
-  IntrusiveList<Timer> due_;
+  std::int64_t current_ = 0;  // the last tick done
+  std::size_t armed_ = 0;
+  std::uint64_t sequence_ = 0;
+  // A bit for each slot that may hold something: cleared when a look finds it empty, so that removing needs no look.
+  std::uint64_t first_used_[4] = {};
+  std::uint64_t others_used_[kLevels - 1] = {};
+  List first_[256];
+  List others_[kLevels - 1][64];
+  List due_[2];  // the batch, and what became due since; their roles change
+  unsigned batch_ = 0;
 };
 
 }  // namespace weir

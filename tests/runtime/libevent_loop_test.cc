@@ -6,6 +6,7 @@
 #include <atomic>
 #include <catch2/catch.hpp>
 #include <csignal>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -125,6 +126,104 @@ TEST_CASE("a deferred call made outside any callback gets a turn of its own") {
   Stopper limit(*loop, 10s);
   loop->run();
   REQUIRE(once.ran);
+}
+
+TEST_CASE("a wake-up for a timer that was disarmed does not delay the next one") {
+  auto loop = make_libevent_loop();
+  Stopper decoy(*loop, 10h);
+  Stopper real(*loop, 1000ms);
+  MonotonicTime start{};
+  loop->post([&] {
+    start = loop->now();
+    decoy.timer.arm(900ms);
+    real.timer.arm(1000ms);
+  });
+  loop->post([&] { decoy.timer.disarm(); });
+  loop->run();
+  REQUIRE(real.fired - start >= 1000ms);
+  REQUIRE(real.fired - start < 1850ms);
+}
+
+TEST_CASE("a timer armed for now, again and again, does not starve the other events") {
+  auto loop = make_libevent_loop();
+  struct Spinner {
+    explicit Spinner(RealLoop& l) : timer(l, Callback::to<&Spinner::again>(this)) { timer.arm(0ms); }
+    void again() {
+      ++count;
+      timer.arm(0ms);
+    }
+    Timer timer;
+    int count = 0;
+  } spinner(*loop);
+  Ends ends;
+  Reader reader(*loop);
+  reader.fd = ends.fd[0];
+  reader.watch = loop->watch(ends.fd[0], reader);
+  reader.watch->want(true, false);
+  REQUIRE(write(ends.fd[1], "x", 1) == 1);
+  loop->run();
+  REQUIRE(reader.text == "x");
+  REQUIRE(spinner.count < 1000);
+}
+
+TEST_CASE("a callback that takes long shows as loop delay, once") {
+  auto loop = make_libevent_loop();
+  REQUIRE(loop->take_worst_delay() == Duration::zero());  // sends the probe
+  const MonotonicTime sent = monotonic_now();
+  loop->post([&] {
+    while (monotonic_now() - sent < 40ms) {
+    }
+  });
+  Duration hanging{};
+  loop->post([&] {
+    hanging = loop->take_worst_delay();
+    loop->post([&] { loop->stop(); });
+  });
+  while (monotonic_now() - sent < 30ms) {
+  }
+  loop->run();
+  REQUIRE(hanging >= 30ms);  // the first probe waited for the loop to start
+  REQUIRE(loop->take_worst_delay() < hanging);
+}
+
+TEST_CASE("tasks posted after stop are dropped, with what they hold") {
+  auto loop = make_libevent_loop();
+  auto held = std::make_shared<int>(1);
+  loop->post([&] { loop->stop(); });
+  loop->post([held] { FAIL("ran after stop"); });
+  loop->run();
+  loop->post([held] { FAIL("ran after stop"); });
+  loop.reset();
+  REQUIRE(held.use_count() == 1);
+}
+
+TEST_CASE("a handler may end the other watch whose event is ready in the same turn") {
+  auto loop = make_libevent_loop();
+  Ends one, two;
+  struct Killer final : IoHandler {
+    void on_readable() override {
+      ++calls;
+      watch.reset();
+      other->watch.reset();
+      loop->post([l = loop] { l->stop(); });
+    }
+    void on_writable() override {}
+    RealLoop* loop = nullptr;
+    Killer* other = nullptr;
+    std::unique_ptr<IoWatch> watch;
+    int calls = 0;
+  } a, b;
+  a.loop = b.loop = loop.get();
+  a.other = &b;
+  b.other = &a;
+  a.watch = loop->watch(one.fd[0], a);
+  b.watch = loop->watch(two.fd[0], b);
+  a.watch->want(true, false);
+  b.watch->want(true, true);
+  REQUIRE(write(one.fd[1], "x", 1) == 1);
+  REQUIRE(write(two.fd[1], "x", 1) == 1);
+  loop->run();
+  REQUIRE(a.calls + b.calls == 1);
 }
 
 TEST_CASE("signals arrive as callbacks") {
