@@ -18,6 +18,8 @@ namespace weir::test {
 
 struct ChainWorld {
   explicit ChainWorld(std::uint64_t seed = 1) : random(seed) {}
+  // One worker of several, in a world that they share; it outlives them.
+  ChainWorld(SimWorld& world, std::uint32_t index, std::uint64_t seed = 1) : loop(world), random(seed + index) { worker.index = index; }
   SimLoop loop;
   BufferPool buffers;
   ArenaPool arenas;
