@@ -3,6 +3,7 @@
 // It never throws and never stops: what cannot be read is reported once and skipped.
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,6 +35,14 @@ class Reader {
   Scope enter(std::string_view key);
   Scope enter(std::size_t index);
 
+  // Names that references of one kind ("service") may use; without them every name is good.
+  void know(std::string kind, std::vector<std::string> names) { known_[std::move(kind)] = std::move(names); }
+  const std::vector<std::string>* known(const std::string& kind) const {
+    const auto found = known_.find(kind);
+    return found == known_.end() ? nullptr : &found->second;
+  }
+
+  const Files* files() const { return files_; }  // null in tests that need no names of files
   const std::string& path() const { return path_; }
   std::size_t errors() const { return diagnostics_.errors(); }
   void error(Place place, std::string_view message) { diagnostics_.error(place, path_, message); }
@@ -51,6 +60,8 @@ class Reader {
  private:
   Diagnostics& diagnostics_;
   std::string path_;
+  const Files* files_;
+  std::map<std::string, std::vector<std::string>> known_;
 };
 
 // "; did you mean payments?", or nothing when no name is near.

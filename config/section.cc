@@ -36,6 +36,10 @@ void SectionBase::report_unknown(const Value::Member& member, Reader& reader,
   reader.unknown_key(member, known);
 }
 
+bool SectionBase::is_default(std::size_t index, const Value& value) const {
+  return write_flow(value) == fields_[index].default_text;
+}
+
 bool SectionBase::report_missing(const Value& value, Reader& reader, const std::vector<bool>& seen) const {
   bool good = true;
   for (std::size_t i = 0; i < fields_.size(); ++i) {

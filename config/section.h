@@ -13,9 +13,10 @@
 //
 // The default of a field is its member's value in T{}, or in the `defaults` given to the constructor. A
 // member of type std::optional<M> may be absent; one of type Placed<M> remembers where it was written.
-// required(), example() and advice() speak of the field declared last.
+// required(), absent() and example() speak of the field declared last.
 #pragma once
 
+#include <concepts>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -45,6 +46,7 @@ class SectionBase {
     std::string default_text;  // as YAML writes it; empty: absent unless given
     std::string example;
     bool required = false;
+    bool absent_by_default = false;
     Description type;
   };
 
@@ -69,6 +71,7 @@ class SectionBase {
   // The index of the field called so; fields_.size() when there is none.
   std::size_t index_of(std::string_view name) const;
   void report_unknown(const Value::Member& member, Reader& reader, const SectionBase* beside) const;
+  bool is_default(std::size_t index, const Value& value) const;
   bool report_missing(const Value& value, Reader& reader, const std::vector<bool>& seen) const;
 
   std::string name_;
@@ -78,52 +81,77 @@ class SectionBase {
 
 template <class T>
 class Section : public SectionBase {
+  struct Bound {
+    std::function<bool(const Value&, Reader&, T&)> read;
+    std::function<std::optional<Value>(const T&)> print;
+  };
+
  public:
   // `defaults` where they are not those of T{}.
   Section(std::string name, std::string doc, T defaults = T{})
       : SectionBase(std::move(name), std::move(doc)), defaults_(std::move(defaults)) {}
 
-  template <class M>
-  Section& field(const char* name, M T::*member, const std::type_identity_t<Type<M>>& type, const char* doc) {
-    const Value printed = type.print(defaults_.*member);
-    declare(name, doc, type.describe(), &printed);
-    bound_.push_back(
-        {[type, member](const Value& v, Reader& r, T& out) { return type.read(v, r, out.*member); },
-         [type, member](const T& from) { return std::optional<Value>(type.print(from.*member)); }});
-    return *this;
+  template <class M, class C>
+  requires std::derived_from<T, C> Section& field(const char* name, M C::*member,
+                                                  const std::type_identity_t<Type<M>>& type,
+                                                  const char* doc) {
+    return bind(name, doc, type.describe(),
+                {[type, member](const Value& v, Reader& r, T& out) { return type.read(v, r, out.*member); },
+                 [type, member](const T& from) { return std::optional<Value>(type.print(from.*member)); }});
   }
 
-  template <class M>
-  Section& field(const char* name, std::optional<M> T::*member, const std::type_identity_t<Type<M>>& type,
-                 const char* doc) {
-    const std::optional<Value> printed = print_optional(type, defaults_.*member);
-    declare(name, doc, type.describe(), printed ? &*printed : nullptr);
-    bound_.push_back({[type, member](const Value& v, Reader& r, T& out) {
-                        M value = (out.*member).value_or(M{});
-                        const bool good = type.read(v, r, value);
-                        out.*member = std::move(value);
-                        return good;
-                      },
-                      [type, member](const T& from) { return print_optional(type, from.*member); }});
-    return *this;
+  template <class M, class C>
+  requires std::derived_from<T, C> Section& field(const char* name, std::optional<M> C::*member,
+                                                  const std::type_identity_t<Type<M>>& type,
+                                                  const char* doc) {
+    return bind(name, doc, type.describe(),
+                {[type, member](const Value& v, Reader& r, T& out) {
+                   M value = (out.*member).value_or(M{});
+                   const bool good = type.read(v, r, value);
+                   out.*member = std::move(value);
+                   return good;
+                 },
+                 [type, member](const T& from) { return print_optional(type, from.*member); }});
   }
 
-  template <class M>
-  Section& field(const char* name, Placed<M> T::*member, const std::type_identity_t<Type<M>>& type,
-                 const char* doc) {
-    const Value printed = type.print((defaults_.*member).value);
-    declare(name, doc, type.describe(), &printed);
-    bound_.push_back(
+  template <class M, class C>
+  requires std::derived_from<T, C> Section& field(const char* name, Placed<M> C::*member,
+                                                  const std::type_identity_t<Type<M>>& type,
+                                                  const char* doc) {
+    return bind(
+        name, doc, type.describe(),
         {[type, member](const Value& v, Reader& r, T& out) {
            (out.*member).place = v.place;
            return type.read(v, r, (out.*member).value);
          },
          [type, member](const T& from) { return std::optional<Value>(type.print((from.*member).value)); }});
-    return *this;
+  }
+
+  // A field without a member of its own: `get` makes the M to start from and to print (nothing: absent),
+  // `set` puts it into T.
+  template <class M>
+  Section& projected(const char* name, std::type_identity_t<std::function<std::optional<M>(const T&)>> get,
+                     std::type_identity_t<std::function<void(T&, M)>> set, const Type<M>& type,
+                     const char* doc) {
+    return bind(name, doc, type.describe(),
+                {[type, get, set](const Value& v, Reader& r, T& out) {
+                   M value = get(out).value_or(M{});
+                   const bool good = type.read(v, r, value);
+                   set(out, std::move(value));
+                   return good;
+                 },
+                 [type, get](const T& from) { return print_optional(type, get(from)); }});
   }
 
   Section& required() { return fields_.back().required = true, fields_.back().default_text.clear(), *this; }
+  // Not printed while it has its default: for fields whose default is to be absent.
+  Section& absent() { return fields_.back().absent_by_default = true, *this; }
   Section& example(const char* text) { return fields_.back().example = text, *this; }
+
+  // Called before the fields of a map are read: for the place of the map itself.
+  Section& on_read(std::function<void(T&, const Value&, Reader&)> hook) {
+    return hook_ = std::move(hook), *this;
+  }
 
   // Rules between fields. Called when every field was read without an error; returns false after reporting
   // one.
@@ -134,6 +162,7 @@ class Section : public SectionBase {
   bool read(const Value& value, Reader& reader, T& out, FieldPlaces* places = nullptr,
             const SectionBase* beside = nullptr) const {
     if (!reader.expect(value, Value::Kind::map, "a map of fields")) return false;
+    if (hook_) hook_(out, value, reader);
     std::vector<bool> seen(fields_.size(), false);
     bool good = true;
     for (const Value::Member& member : value.members) {
@@ -157,7 +186,9 @@ class Section : public SectionBase {
   Value print(const T& from) const {
     Value out = Value::map();
     for (std::size_t i = 0; i < fields_.size(); ++i) {
-      if (auto value = bound_[i].print(from)) out.add(fields_[i].name, std::move(*value));
+      auto value = bound_[i].print(from);
+      if (!value || (fields_[i].absent_by_default && is_default(i, *value))) continue;
+      out.add(fields_[i].name, std::move(*value));
     }
     return out;
   }
@@ -176,10 +207,12 @@ class Section : public SectionBase {
   const T& defaults() const { return defaults_; }
 
  private:
-  struct Bound {
-    std::function<bool(const Value&, Reader&, T&)> read;
-    std::function<std::optional<Value>(const T&)> print;
-  };
+  Section& bind(const char* name, const char* doc, const Description& type, Bound bound) {
+    const std::optional<Value> printed = bound.print(defaults_);
+    declare(name, doc, type, printed ? &*printed : nullptr);
+    bound_.push_back(std::move(bound));
+    return *this;
+  }
 
   template <class M>
   static std::optional<Value> print_optional(const Type<M>& type, const std::optional<M>& value) {
@@ -196,6 +229,7 @@ class Section : public SectionBase {
 
   T defaults_;
   std::vector<Bound> bound_;
+  std::function<void(T&, const Value&, Reader&)> hook_;
   std::vector<std::function<bool(const T&, const Value&, Reader&)>> rules_;
 };
 

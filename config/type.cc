@@ -189,6 +189,22 @@ Type<std::string> url_path() {
                       });
 }
 
+Type<std::string> reference(std::string kind) {
+  const Description description = string_description(concat("name of a ", kind));
+  auto read = [kind, description](const Value& value, Reader& reader, std::string& out) {
+    if (!type_detail::scalar_text(value, reader, description)) return false;
+    out = value.text;
+    const std::vector<std::string>* known = reader.known(kind);
+    if (known == nullptr || std::find(known->begin(), known->end(), value.text) != known->end()) return true;
+    const std::string hint =
+        value.origin.empty() ? did_you_mean(value.text, {known->begin(), known->end()}) : std::string();
+    reader.error(value.place, concat("no such ", kind, ", got ", value.shown(), hint));
+    return false;
+  };
+  return Type<std::string>(description, std::move(read),
+                           [](const std::string& name) { return Value::string(name); });
+}
+
 Result<std::int64_t> integer::bounded(std::string_view text, std::int64_t min, std::int64_t max) {
   const Result<std::int64_t> number = parse_integer(text);
   if (number && (*number < min || *number > max))

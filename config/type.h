@@ -88,6 +88,10 @@ Type<std::string> header_name();
 Type<std::string> header_value();
 Type<std::string> url_path();  // begins with a slash
 
+// The name of something defined elsewhere in the file; `kind` is what the reader knows names of, and what
+// messages call it.
+Type<std::string> reference(std::string kind);
+
 // An integer of whatever integral type the member has: .field("burst", &T::burst, integer(1, 1000), "...").
 struct integer {
   integer(std::int64_t least, std::int64_t most) : min(least), max(most) {}

@@ -111,6 +111,7 @@ TEST_CASE("bytes that are no text are refused before the parser sees them") {
   CHECK(parse("a: \x04 hidden: 1\n").said == "t.yaml:1:4: error: not text: a control character\n");
   CHECK(parse("a: \xc3\x28\n").said == "t.yaml:1:4: error: not text: not UTF-8\n");
   CHECK(parse("a: \xed\xa0\x80\n").said == "t.yaml:1:4: error: not text: not UTF-8\n");
+  CHECK(parse("a: \"\\_\"\n").said == "t.yaml:1:4: error: a: not text: not UTF-8\n");
   CHECK(parse("a: 1\rb: 2\n").said == "t.yaml:1:5: error: not text: a control character\n");
   CHECK(parse("\xff\xfe"
               "a")
