@@ -15,8 +15,8 @@ namespace weir::config {
 
 class Reader {
  public:
-  explicit Reader(Diagnostics& diagnostics, std::string path = {})
-      : diagnostics_(diagnostics), path_(std::move(path)) {}
+  explicit Reader(Diagnostics& diagnostics, std::string path = {}, const Files* files = nullptr)
+      : diagnostics_(diagnostics), path_(std::move(path)), files_(files) {}
   Reader(const Reader&) = delete;
   Reader& operator=(const Reader&) = delete;
 

@@ -72,7 +72,8 @@ void refuse_scalar(const Value& value, Reader& reader, const Description& descri
 
 void refuse_word(const Value& value, Reader& reader, const std::vector<std::string>& words) {
   const std::vector<std::string_view> names(words.begin(), words.end());
-  const std::string hint = value.origin.empty() ? did_you_mean(value.text, names) : std::string();
+  const bool choice = names.size() > 1 && value.origin.empty();
+  const std::string hint = choice ? did_you_mean(value.text, names) : std::string();
   reader.error(value.place, concat("expected ", join_or(names), ", got ", value.shown(), hint));
 }
 

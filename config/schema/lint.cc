@@ -1,0 +1,238 @@
+#include "config/schema/lint.h"
+
+#include <algorithm>
+#include <map>
+#include <string>
+
+namespace weir {
+namespace {
+
+using config::Diagnostics;
+using config::Files;
+using config::Place;
+
+struct Linted {
+  const FilterDraft* filter;
+  FilterFacts facts;
+
+  // Where the field was written; the filter itself when it was left to its default.
+  Place place(std::string_view field) const {
+    for (const config::FieldPlace& written : filter->places) {
+      if (written.field == field) return written.value;
+    }
+    return filter->place;
+  }
+  std::string path(std::string_view field) const { return concat(filter->path, '.', field); }
+};
+
+class PolicyLint {
+ public:
+  PolicyLint(const std::vector<const FilterDraft*>& filters, const Files& files, Diagnostics& diagnostics)
+      : files_(files), diagnostics_(diagnostics) {
+    for (const FilterDraft* filter : filters) {
+      if (filter->mode == FilterMode::disabled) continue;
+      filters_.push_back({filter, filter->factory->facts(filter->config.get())});
+    }
+  }
+
+  void run() {
+    for (std::size_t inner = 0; inner < filters_.size(); ++inner) {
+      const bool over = try_over_total(inner);
+      if (!over) tries_over_total(inner);
+      total_inside_total(inner);
+      retry_inside_retry(inner);
+      unreachable_volume(inner);
+      nameless_state(inner);
+      const Linted& filter = filters_[inner];
+      if (filter.facts.max_attempts > 1 && filter.facts.retries_unsafe)
+        say(filter, "methods",
+            "repeats methods such as POST that may already have been processed, without asking for an "
+            "Idempotency-Key",
+            "unsafe-retry");
+    }
+  }
+
+ private:
+  void say(const Linted& filter, std::string_view field, std::string_view message, std::string_view code) {
+    diagnostics_.warning(filter.place(field), filter.path(field), message, code);
+  }
+  // "line 25", or the file too where it is another one.
+  std::string line(const Linted& filter, std::string_view field, const Linted& seen_from) const {
+    const Place place = filter.place(field);
+    return place.file == seen_from.filter->place.file ? concat("line ", place.line)
+                                                      : files_.print_line(place);
+  }
+
+  // The shortest total that bounds filter `inner` from outside or by itself; null when none does.
+  const Linted* bounding_total(std::size_t inner, bool itself) const {
+    const Linted* shortest = nullptr;
+    for (std::size_t outer = 0; outer < inner + (itself ? 1U : 0U); ++outer) {
+      const Duration total = filters_[outer].facts.total;
+      if (total > Duration::zero() && (shortest == nullptr || total < shortest->facts.total))
+        shortest = &filters_[outer];
+    }
+    return shortest;
+  }
+
+  bool try_over_total(std::size_t inner) {
+    const Linted& tries = filters_[inner];
+    const Linted* total = bounding_total(inner, true);
+    if (total == nullptr || tries.facts.try_limit == Duration::zero() ||
+        tries.facts.try_limit < total->facts.total)
+      return false;
+    say(tries, "response_headers",
+        concat("a try's limit (", format_duration(tries.facts.try_limit), ") is not below the total (",
+               format_duration(total->facts.total), ", ", line(*total, "total", tries), ")"),
+        "try-over-total");
+    return true;
+  }
+
+  void tries_over_total(std::size_t inner) {
+    const Linted& tries = filters_[inner];
+    if (tries.facts.try_limit == Duration::zero()) return;
+    for (std::size_t outer = 0; outer < inner; ++outer) {
+      const Linted& retry = filters_[outer];
+      const Linted* total = bounding_total(outer, false);
+      if (retry.facts.max_attempts < 2 || total == nullptr) continue;
+      if (tries.facts.try_limit * retry.facts.max_attempts <= total->facts.total) continue;
+      say(retry, "max_attempts",
+          concat(retry.facts.max_attempts, " tries of up to ", format_duration(tries.facts.try_limit), " (",
+                 line(tries, "response_headers", retry), ") do not fit the total (",
+                 format_duration(total->facts.total), ", ", line(*total, "total", retry), ")"),
+          "tries-over-total");
+    }
+  }
+
+  void total_inside_total(std::size_t inner) {
+    const Linted& filter = filters_[inner];
+    const Linted* total = bounding_total(inner, false);
+    if (filter.facts.total == Duration::zero() || total == nullptr || filter.facts.total < total->facts.total)
+      return;
+    say(filter, "total",
+        concat("never ends anything: it lies inside a total of ", format_duration(total->facts.total), " (",
+               line(*total, "total", filter), ")"),
+        "senseless-order");
+  }
+
+  void retry_inside_retry(std::size_t inner) {
+    const Linted& filter = filters_[inner];
+    if (filter.facts.max_attempts < 2) return;
+    for (std::size_t outer = 0; outer < inner; ++outer) {
+      const Linted& other = filters_[outer];
+      if (other.facts.max_attempts < 2) continue;
+      say(filter, "max_attempts",
+          concat("retries inside retries (", line(other, "max_attempts", filter), ") multiply: up to ",
+                 std::uint64_t{filter.facts.max_attempts} * other.facts.max_attempts, " tries"),
+          "senseless-order");
+      return;
+    }
+  }
+
+  void unreachable_volume(std::size_t inner) {
+    const Linted& breaker = filters_[inner];
+    if (breaker.facts.min_calls == 0 || breaker.facts.window == Duration::zero()) return;
+    for (std::size_t outer = 0; outer < inner; ++outer) {
+      const Linted& limit = filters_[outer];
+      const double most = limit.facts.most_per_second * seconds(breaker.facts.window);
+      const bool repeated = std::any_of(filters_.begin() + static_cast<std::ptrdiff_t>(outer),
+                                        filters_.begin() + static_cast<std::ptrdiff_t>(inner),
+                                        [](const Linted& between) { return between.facts.max_attempts > 1; });
+      if (limit.facts.most_per_second <= 0 || repeated || most >= breaker.facts.min_calls) continue;
+      say(breaker, "min_calls",
+          concat("the window of ", format_duration(breaker.facts.window), " cannot hold ",
+                 breaker.facts.min_calls, " calls: the rate limit (", line(limit, "rate", breaker), ") lets ",
+                 static_cast<std::uint64_t>(most), " through"),
+          "unreachable-volume");
+    }
+  }
+
+  void nameless_state(std::size_t inner) {
+    const Linted& filter = filters_[inner];
+    if (!filter.facts.keeps_state || !filter.filter->name.empty()) return;
+    for (std::size_t outer = 0; outer < inner; ++outer) {
+      const Linted& other = filters_[outer];
+      if (other.filter->factory != filter.filter->factory || !other.filter->name.empty()) continue;
+      diagnostics_.warning(filter.filter->place, filter.filter->path,
+                           concat("a second nameless ", filter.filter->factory->kind(),
+                                  " (the first: ", line(other, "", filter),
+                                  "): only their order tells their state apart; give them names"),
+                           "nameless-state");
+      return;
+    }
+  }
+
+  const Files& files_;
+  Diagnostics& diagnostics_;
+  std::vector<Linted> filters_;
+};
+
+// The enforced breaker of a policy, if it has one of its own.
+const FilterDraft* breaker_of(const PolicyDraft& policy) {
+  for (const FilterDraft& filter : policy.filters) {
+    if (filter.factory == nullptr || filter.mode != FilterMode::enforce) continue;
+    if (filter.factory->facts(filter.config.get()).min_calls > 0) return &filter;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+void lint_policy(const std::vector<const FilterDraft*>& filters, const Files& files,
+                 Diagnostics& diagnostics) {
+  PolicyLint(filters, files, diagnostics).run();
+}
+
+void lint_services(const Config& config, const std::vector<PolicyDraft>& drafts, const Files& files,
+                   Diagnostics& diagnostics) {
+  struct Breaks {
+    const PolicyDraft* policy;
+    const FilterDraft* breaker;
+  };
+  std::map<std::string, Breaks> first;  // of each service
+  const auto visit = [&](const std::string& service, const std::string& policy) {
+    const auto draft = std::find_if(drafts.begin(), drafts.end(),
+                                    [&](const PolicyDraft& one) { return one.name == policy; });
+    if (draft == drafts.end()) return;
+    const FilterDraft* breaker = breaker_of(*draft);
+    if (breaker == nullptr) return;
+    const auto [other, fresh] = first.emplace(service, Breaks{&*draft, breaker});
+    if (fresh || other->second.policy == &*draft) return;
+    diagnostics.warning(breaker->place, breaker->path,
+                        concat("service ", service, " is also broken by policy ", other->second.policy->name,
+                               " (", files.print_line(other->second.breaker->place),
+                               "): each breaker sees only the calls of its own policy"),
+                        "two-breakers");
+  };
+  for (const ListenerConfig& listener : config.listeners) {
+    for (const RouteConfig& route : listener.routes) {
+      for (const SplitTarget& target : route.targets) {
+        const auto service = config.services.find(target.service);
+        if (service == config.services.end()) continue;
+        visit(target.service, route.policy.empty() ? service->second.policy : route.policy);
+      }
+    }
+  }
+}
+
+void lint_routes(const std::vector<RouteConfig>& routes, const config::Value& items, config::Reader& reader) {
+  if (!items.is(config::Value::Kind::list) || items.items.size() != routes.size()) return;
+  std::size_t last = 0;
+  while (last < routes.size() && !routes[last].match.unconditional()) ++last;
+  for (std::size_t i = last + 1; i < routes.size(); ++i) {
+    const auto list_scope = reader.enter("routes");
+    const auto scope = reader.enter(i);
+    reader.warning(
+        items.items[i].place,
+        concat("never reached: the route at line ", items.items[last].place.line, " takes everything"),
+        "unreachable-route");
+  }
+}
+
+void lint_outliers(const ServiceConfig& service, const config::Value& written, config::Reader& reader) {
+  if (service.outlier_detection.mode == FilterMode::disabled) return;
+  const auto scope = reader.enter("outlier_detection");
+  if (service.outlier_detection.max_ejected > 0) return;
+  reader.warning(written.place, "max_ejected: 0% ejects nobody; write mode: disabled", "ejects-none");
+}
+
+}  // namespace weir

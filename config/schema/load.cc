@@ -1,0 +1,152 @@
+#include "config/schema/load.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "config/loader.h"
+#include "config/schema/builtin.h"
+#include "config/schema/lint.h"
+#include "config/schema/sections.h"
+#include "config/write.h"
+
+namespace weir {
+namespace {
+
+using config::Diagnostics;
+using config::Files;
+using config::Reader;
+using config::Value;
+
+std::vector<std::string> keys_of(const Value& root, std::string_view map) {
+  std::vector<std::string> keys;
+  const Value::Member* member = root.find(map);
+  if (member == nullptr) return keys;
+  for (const Value::Member& entry : member->value.members) keys.push_back(entry.key);
+  return keys;
+}
+
+// The built-in policies, and the fields of every service.
+ConfigDraft read_builtin(const FilterCatalog& catalog, config::Sources& sources, Files& files,
+                         Diagnostics& diagnostics) {
+  const Value root = config::load_text(builtin_yaml(), kBuiltinFile, sources, files, diagnostics);
+  Reader reader(diagnostics, {}, &files);
+  ConfigDraft builtin;
+  (void)root_section(catalog, service_section().defaults())
+      .read(root, reader, builtin);  // errors are in the diagnostics
+  return builtin;
+}
+
+ServiceConfig service_defaults(const ConfigDraft& builtin) {
+  const auto any = builtin.services.find("any");
+  ServiceConfig defaults = any == builtin.services.end() ? service_section().defaults() : any->second;
+  defaults.name.clear();
+  defaults.endpoints.clear();
+  return defaults;
+}
+
+// The drafts that replace none of `others`: a printed configuration holds the built-in policies, and is no
+// worse for it.
+std::vector<PolicyDraft> without(std::vector<PolicyDraft> drafts, const std::vector<PolicyDraft>& others) {
+  std::erase_if(drafts, [&](const PolicyDraft& draft) {
+    return std::any_of(others.begin(), others.end(),
+                       [&](const PolicyDraft& other) { return other.name == draft.name; });
+  });
+  return drafts;
+}
+
+void name_routes(ConfigDraft& draft) {
+  for (ListenerConfig& listener : draft.listeners) {
+    for (std::size_t i = 0; i < listener.routes.size(); ++i) {
+      if (listener.routes[i].name.empty()) listener.routes[i].name = concat("route-", i + 1);
+    }
+  }
+}
+
+LoadedConfig report(Diagnostics& diagnostics, const Files& files) {
+  LoadedConfig loaded;
+  loaded.report = diagnostics.print(files);
+  loaded.errors = diagnostics.errors();
+  loaded.warnings = diagnostics.warnings();
+  return loaded;
+}
+
+LoadedConfig build(const Value& root, const FilterCatalog& catalog, config::Sources& sources,
+                   std::shared_ptr<Files> files, Diagnostics& diagnostics) {
+  if (!root.is(Value::Kind::map)) return report(diagnostics, *files);
+  const ConfigDraft builtin = read_builtin(catalog, sources, *files, diagnostics);
+  Reader reader(diagnostics, {}, files.get());
+  std::vector<std::string> policies = keys_of(root, "policies");
+  for (const PolicyDraft& policy : builtin.drafts) policies.push_back(policy.name);
+  reader.know("service", keys_of(root, "services"));
+  reader.know("policy", std::move(policies));
+  ConfigDraft draft;
+  (void)root_section(catalog, service_defaults(builtin)).read(root, reader, draft);
+
+  std::vector<PolicyDraft> drafts =
+      builtin.drafts;  // the file's come later and replace those of the same name
+  drafts.insert(drafts.end(), draft.drafts.begin(), draft.drafts.end());
+  draft.policies = resolve_policies(drafts, *files, diagnostics);
+  name_routes(draft);
+  lint_services(draft, without(draft.drafts, builtin.drafts), *files, diagnostics);
+
+  LoadedConfig loaded = report(diagnostics, *files);
+  if (loaded.errors > 0) return loaded;
+  draft.files = files;
+  loaded.config = std::make_shared<const Config>(std::move(static_cast<Config&>(draft)));
+  return loaded;
+}
+
+Value tree_of(const Config& config, const FilterCatalog& catalog) {
+  ConfigDraft draft;
+  static_cast<Config&>(draft) = config;
+  return root_section(catalog, service_section().defaults()).print(draft);
+}
+
+}  // namespace
+
+int LoadedConfig::exit_status(bool strict) const {
+  if (unreadable) return 2;
+  return errors > 0 || (strict && warnings > 0) ? 1 : 0;
+}
+
+LoadedConfig load_config(const std::string& path, const FilterCatalog& catalog, config::Sources& sources) {
+  const auto files = std::make_shared<Files>();
+  Diagnostics diagnostics;
+  const Result<Value> root = config::load_tree(path, sources, *files, diagnostics);
+  if (root) return build(*root, catalog, sources, files, diagnostics);
+  LoadedConfig loaded;
+  loaded.report = root.error().message + '\n';
+  loaded.errors = 1;
+  loaded.unreadable = true;
+  return loaded;
+}
+
+LoadedConfig load_config_text(std::string_view yaml, const std::string& name, const FilterCatalog& catalog,
+                              config::Sources& sources) {
+  const auto files = std::make_shared<Files>();
+  Diagnostics diagnostics;
+  const Value root = config::load_text(yaml, name, sources, *files, diagnostics);
+  return build(root, catalog, sources, files, diagnostics);
+}
+
+std::string print_config(const Config& config, const FilterCatalog& catalog) {
+  return config::write_yaml(tree_of(config, catalog));
+}
+
+std::string print_config_json(const Config& config, const FilterCatalog& catalog) {
+  return config::write_json(tree_of(config, catalog));
+}
+
+const PolicySpec& Config::policy_for(const ListenerConfig& listener, const RouteConfig& route,
+                                     const std::string& service) const {
+  std::string name = route.policy;
+  const auto called = services.find(service);
+  if (name.empty() && called != services.end()) name = called->second.policy;
+  if (name.empty()) name = listener.direction == Direction::inbound ? "default-inbound" : "default-outbound";
+  const auto found = policies.find(name);
+  CHECK(found != policies.end());  // references were checked when the configuration was loaded
+  return *found->second;
+}
+
+}  // namespace weir
