@@ -11,20 +11,13 @@
 #include <utility>
 #include <vector>
 
+#include "proxy/base/log_sink.h"
 #include "proxy/chain/exchange_context.h"
 #include "proxy/metrics/metrics.h"
 #include "proxy/observe/json_line.h"
 #include "proxy/runtime/event_loop.h"
 
 namespace weir {
-
-// Where finished lines go. Any thread may call one sink.
-class LogSink {
- public:
-  virtual ~LogSink() = default;
-  // `lines` is one or more whole lines. It is taken whole or not at all (a full queue); what is not taken is lost, and counted by the sink.
-  virtual void write(std::string_view lines) = 0;
-};
 
 struct AccessLogRules {  // which exchanges get a line
   std::vector<std::pair<int, int>> statuses;  // always: inclusive ranges
