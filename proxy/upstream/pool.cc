@@ -42,7 +42,8 @@ void ServicePool::set_view(const ServiceView& view) {
   for (const auto& pool : pools_) {
     if (unwanted(*pool)) expire_idle(*pool, Duration(0));
   }
-  sweep_.schedule();
+  on_connection_wanted();
+  sweep_.schedule();  // pools that are empty and whose endpoint is gone
 }
 
 // ---- connections that exist ----
@@ -352,12 +353,13 @@ void ServicePool::use_slot() {
 
 void ServicePool::on_connection_granted() { use_slot(); }
 
+// Others wait at the limit, or it was lowered: gives up what is not in use, one by one for as long as that holds.
 void ServicePool::on_connection_wanted() {
-  if (!service_.connections_contended()) return;
-  if (oldest_idle() != nullptr) {
-    if (reclaim_idle() && service_.give_back_connection(worker_.index)) use_slot();
-    return;
+  while (service_.connections_contended() && oldest_idle() != nullptr) {
+    if (!reclaim_idle()) return;  // the sweep gives it back
+    if (service_.give_back_connection(worker_.index)) use_slot();
   }
+  if (!service_.connections_contended()) return;
   for (const auto& pool : pools_) {
     if (pool->unbound == 0) continue;
     for (const auto& connection : pool->connections) {

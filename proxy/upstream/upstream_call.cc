@@ -47,7 +47,6 @@ UpstreamCall::UpstreamCall(ExchangeContext& exchange, Caller& caller, UpstreamLi
 void UpstreamCall::begin() {
   attempt_ = &exchange().add_attempt({});
   link_.metrics().in_flight.add(1);
-  if (request_.attempt == 1) link_.service().retry_budget().on_request(now());
   if (request_.deadline <= now()) return fail_later(FailureKind::total_timeout, "no time left for another try");
   const HostLimit::Taken taken = link_.service().requests().take();
   if (taken == HostLimit::Taken::no) return fail_later(FailureKind::pool_overflow, "the service's limit of requests is reached");
@@ -65,6 +64,7 @@ void UpstreamCall::pick() {
     return link_.wait_for_endpoints(*this);
   }
   pool_ = pool;
+  if (request_.attempt == 1) link_.service().retry_budget().on_request(now());
   Endpoint& endpoint = *pool->endpoint;
   attempt_->endpoint = exchange().arena.copy(endpoint.text);  // the exchange may outlive the endpoint
   attempt_->endpoint_id = endpoint.id;

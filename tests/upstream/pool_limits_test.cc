@@ -325,3 +325,22 @@ TEST_CASE("a worker that goes gives its connections back") {
   world.run();
   CHECK(world.busy(1).size() == 1);
 }
+
+TEST_CASE("after the limit was lowered, idle connections of others give way until one can be had") {
+  UpstreamWorld world(2);
+  world.listen(9001);
+  world.apply(limited(5));
+  {
+    std::deque<TestRequest> requests;
+    for (int i = 0; i < 5; ++i) requests.emplace_back(world, 0);
+    world.run();
+    for (FakeClient* client : world.busy(0)) client->answer(200);
+  }
+  world.advance(1ms);
+  world.apply(limited(2));
+  CHECK(connections(world) == 2);
+  TestRequest request(world, 1);
+  world.run();
+  CHECK(world.busy(1).size() == 1);
+  CHECK(connections(world) == 2);
+}

@@ -357,3 +357,18 @@ TEST_CASE("trim closes what a burst left behind") {
   world.run();
   CHECK(world.workers[0]->services->connections() == 1);
 }
+
+TEST_CASE("in steady state a request allocates nothing outside its arena") {
+  UpstreamWorld world;
+  world.listen(9001);
+  world.apply(one());
+  for (int i = 0; i < 4; ++i) {
+    TestRequest request(world);
+    world.run();
+    FakeClient& client = world.only_busy();
+    client.answer(200);
+    if (i < 2) continue;
+    CHECK(request.allocations == 0);
+    CHECK(client.allocations == 0);
+  }
+}

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "tests/support/allocation_count.h"
+
 namespace weir::test {
 namespace {
 
@@ -72,8 +74,10 @@ void FakeClient::finished() {
 void FakeClient::end() {
   auto& loop = static_cast<SimLoop&>(worker_.loop);
   loop.post([this] {
+    const std::uint64_t before = allocation_count();
     if (handler_ != nullptr) handler_->on_end(nullptr);
     finished();
+    allocations = allocation_count() - before;
   });
   loop.run_ready();
 }
@@ -261,7 +265,10 @@ TestRequest::TestRequest(UpstreamWorld& world, std::size_t worker, const Options
     request.deadline = options.deadline;
     for (const std::uint32_t id : options.tried) request.pick.tried[request.pick.tried_count++] = id;
     exchange_->started = exchange_->now();
-    call_ = world.workers[worker]->services->link(service).start(std::move(request), *this);
+    Link& link = world.workers[worker]->services->link(service);
+    const std::uint64_t before = allocation_count();
+    call_ = link.start(std::move(request), *this);
+    allocations += allocation_count() - before;
     in_start_ = false;
   });
   world.run();

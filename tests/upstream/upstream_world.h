@@ -43,6 +43,7 @@ class FakeClient final : public ClientConnection, private ClientStream {
   const std::string& extra() const { return extra_; }
   std::uint16_t port() const { return port_; }
   std::uint32_t worker() const { return worker_.index; }
+  std::uint64_t allocations = 0;  // of telling the last end()
 
  private:
   void drop() noexcept override;
@@ -138,6 +139,7 @@ class TestRequest final : private Caller {
   bool failed = false;      // without an answer
   Failure failure;          // also of an answer that broke off
   std::uint32_t endpoint = 0;
+  std::uint64_t allocations = 0;  // of start()
   ExchangeContext& exchange() { return *exchange_; }
   const AttemptRecord& attempt() { return *exchange_->last_attempt; }
 
