@@ -177,6 +177,7 @@ LibeventLoop::~LibeventLoop() {
 void LibeventLoop::run() {
   if (stopped_.load(std::memory_order_acquire)) return;
   dispatch([] {});  // what was deferred, buried or armed before the loop ran
+  if (stopped_.load(std::memory_order_acquire)) return;  // there already: libevent forgets a break made before its loop
   event_base_loop(base_, EVLOOP_NO_EXIT_ON_EMPTY);
 }
 

@@ -46,13 +46,13 @@ TEST_CASE("bytes keep what was appended, in order") {
 }
 
 TEST_CASE("bytes agree with a string under random operations") {
-  const std::uint64_t seed = GENERATE(1U, 2U, 3U, 4U, 5U, 6U, 7U, 8U);
+  const std::uint64_t seed = GENERATE(1U, 2U, 3U, 4U);
   Random random(seed);
   BufferPool pool;
   Bytes bytes(pool);
   std::string reference;
   char letter = 'a';
-  for (int i = 0; i < 600; ++i) {
+  for (int i = 0; i < 250; ++i) {
     letter = letter == 'z' ? 'a' : static_cast<char>(letter + 1);
     switch (random.below(7)) {
       case 0: {

@@ -126,6 +126,7 @@ TEST_CASE("a deferred call made outside any callback gets a turn of its own") {
   Stopper limit(*loop, 10s);
   loop->run();
   REQUIRE(once.ran);
+  REQUIRE(limit.timer.armed());  // stop() ends a loop that has only just begun
 }
 
 TEST_CASE("a wake-up for a timer that was disarmed does not delay the next one") {
