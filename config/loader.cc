@@ -96,18 +96,23 @@ class Loader {
   Loader(Sources& sources, Files& files, Diagnostics& diagnostics)
       : sources_(sources), files_(files), diagnostics_(diagnostics) {}
 
-  Value load(std::string_view text, const std::string& path) {
+  Value load(std::string_view text, const std::string& path, bool main) {
     const std::uint16_t file = files_.add(path);
     Value root = parse_yaml(text, file, diagnostics_);
-    if (root.is(Value::Kind::null) && !diagnostics_.has_errors())
+    if (root.is(Value::Kind::invalid)) whole_ = false;
+    if (root.is(Value::Kind::null) && main)
       diagnostics_.error(Place{1, 1, file}, {}, "the file is empty; expected at least version: 1");
-    if (!root.is(Value::Kind::map) && !root.is(Value::Kind::null))
-      diagnostics_.error(root.place, {}, concat("expected a map with version: 1, got ", root.shown()));
+    if (root.is(Value::Kind::scalar) || root.is(Value::Kind::list))
+      diagnostics_.error(root.place, {},
+                         concat("expected a map of fields such as version: 1, got ", root.shown()));
     if (!root.is(Value::Kind::map)) return Value();
     Reader reader(diagnostics_);
     Substitution(sources_, path, reader).apply(root);
     return root;
   }
+
+  // False when some file could not be read to its end: then nobody can say what is missing.
+  bool whole() const { return whole_; }
 
   // Reads and takes out `include`, then merges what the files hold into the root.
   void include(Value& root, const std::string& path) {
@@ -147,8 +152,11 @@ class Loader {
 
   void include_file(Value& root, const std::string& name, Place from, Reader& reader) {
     const Result<std::string> text = sources_.read_file(name);
-    if (!text) return reader.error(from, concat("cannot read ", name, ": ", text.error().message));
-    Value part = load(text.value(), name);
+    if (!text) {
+      whole_ = false;
+      return reader.error(from, concat("cannot read ", name, ": ", text.error().message));
+    }
+    Value part = load(text.value(), name, false);
     for (Value::Member& member : part.members) merge(root, std::move(member));
   }
 
@@ -197,6 +205,7 @@ class Loader {
   Sources& sources_;
   Files& files_;
   Diagnostics& diagnostics_;
+  bool whole_ = true;
 };
 
 }  // namespace
@@ -205,14 +214,15 @@ Result<Value> load_tree(const std::string& path, Sources& sources, Files& files,
   const Result<std::string> text = sources.read_file(path);
   if (!text) return Error{concat("cannot read ", path, ": ", text.error().message), text.error().code};
   Loader loader(sources, files, diagnostics);
-  Value root = loader.load(text.value(), path);
+  Value root = loader.load(text.value(), path, true);
   loader.include(root, path);
+  if (!loader.whole()) return Value();
   return root;
 }
 
 Value load_text(std::string_view text, std::string file_name, Sources& sources, Files& files,
                 Diagnostics& diagnostics) {
-  return Loader(sources, files, diagnostics).load(text, file_name);
+  return Loader(sources, files, diagnostics).load(text, file_name, true);
 }
 
 }  // namespace weir::config

@@ -13,7 +13,8 @@
 
 namespace weir::config {
 
-// An Error only when the file itself cannot be read; everything wrong inside it is in the diagnostics.
+// An Error only when the file itself cannot be read; everything wrong inside it is in the diagnostics. Null
+// when the file or one that it includes could not be read to its end: what is missing then is nobody's fault.
 Result<Value> load_tree(const std::string& path, Sources& sources, Files& files, Diagnostics& diagnostics);
 
 // The same for a text that is at hand, such as the built-in defaults. No includes.

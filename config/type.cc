@@ -216,7 +216,7 @@ Result<std::int64_t> integer::bounded(std::string_view text, std::int64_t min, s
 Description integer::description(std::int64_t min, std::int64_t max) {
   Description description;
   description.json = Description::Json::integer;
-  description.form = concat("integer, ", range(min, max));
+  description.form = min == max ? concat(min) : concat("integer, ", range(min, max));
   description.minimum = min;
   description.maximum = max;
   return description;

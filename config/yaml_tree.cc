@@ -103,10 +103,7 @@ class Builder final : public YAML::EventHandler {
   Builder(const Lines& lines, std::uint16_t file, Diagnostics& diagnostics)
       : lines_(lines), file_(file), diagnostics_(diagnostics) {}
 
-  Value take_root() {
-    while (!stack_.empty()) close();  // after an error in the middle: keep what is there
-    return std::move(root_);
-  }
+  Value take_root() { return std::move(root_); }
   Place place(const YAML::Mark& mark) const {
     const auto from_zero = [](int number) { return static_cast<std::size_t>(std::max(number, 0)); };
     return lines_.place(from_zero(mark.line), from_zero(mark.column), file_);
@@ -273,7 +270,7 @@ class Builder final : public YAML::EventHandler {
     Frame& frame = stack_.back();
     if (frame.value.is(Value::Kind::list)) {
       frame.value.items.push_back(std::move(value));
-    } else if (frame.has_key) {  // false only when an unfinished map is closed
+    } else {
       frame.entry.value = std::move(value);
       if (!frame.dropped) frame.value.members.push_back(std::move(frame.entry));
       frame.has_key = false;
@@ -332,16 +329,18 @@ std::string syntax_message(const YAML::Exception& problem) {
 
 Value parse_yaml(std::string_view text, std::uint16_t file, Diagnostics& diagnostics) {
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);  // a byte order mark
+  Value broken;
+  broken.kind = Value::Kind::invalid;
   if (text.size() > kMostYamlBytes) {
     diagnostics.error(Place{1, 1, file}, {}, concat("the file is larger than ", format_size(kMostYamlBytes)));
-    return Value();
+    return broken;
   }
   const Lines lines(text);
   std::string_view what;
   if (const std::size_t offset = find_garbage(text, what); offset != std::string_view::npos) {
     const auto [line, column] = lines.position(offset);
     diagnostics.error(lines.place(line, column, file), {}, concat("not text: ", what));
-    return Value();
+    return broken;
   }
   Builder builder(lines, file, diagnostics);
   try {
@@ -350,6 +349,7 @@ Value parse_yaml(std::string_view text, std::uint16_t file, Diagnostics& diagnos
     YAML::Parser parser(stream);
     while (parser.HandleNextDocument(builder)) {
     }
+    return builder.take_root();
   } catch (const Stop&) {  // said already
   } catch (const YAML::Exception& problem) {
     if (!report_tab(lines, problem.mark, file, diagnostics))
@@ -358,7 +358,7 @@ Value parse_yaml(std::string_view text, std::uint16_t file, Diagnostics& diagnos
       const std::exception& problem) {  // memory, or a bug in the library: refuse the file, not the process
     diagnostics.error(Place{1, 1, file}, {}, concat("not valid YAML: ", std::string_view(problem.what())));
   }
-  return builder.take_root();
+  return broken;
 }
 
 }  // namespace weir::config

@@ -133,7 +133,8 @@ class PolicyLint {
     if (breaker.facts.min_calls == 0 || breaker.facts.window == Duration::zero()) return;
     for (std::size_t outer = 0; outer < inner; ++outer) {
       const Linted& limit = filters_[outer];
-      const double most = limit.facts.most_per_second * seconds(breaker.facts.window);
+      const double most =
+          limit.facts.most_per_second * seconds(breaker.facts.window) + limit.facts.most_at_once;
       const bool repeated = std::any_of(filters_.begin() + static_cast<std::ptrdiff_t>(outer),
                                         filters_.begin() + static_cast<std::ptrdiff_t>(inner),
                                         [](const Linted& between) { return between.facts.max_attempts > 1; });

@@ -251,7 +251,7 @@ class Resolver {
 
 const Section<FilterCommon>& filter_common_section() {
   static const Section<FilterCommon> section =
-      Section<FilterCommon>("filter", "Fields of every filter.")
+      Section<FilterCommon>("filter", "Every filter takes these beside its own.")
           .field("name", &FilterCommon::name, config::name(),
                  "For metrics, logs and state; by default the kind, then kind-2 and so on.")
           .absent()

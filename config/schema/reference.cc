@@ -95,10 +95,9 @@ class Page {
         const auto known = titles_.find(below);
         const std::string below_title =
             known != titles_.end() ? known->second : concat(prefix(title), field.name, path);
-        type = concat(path.empty()   ? ""
-                      : path == "[]" ? "list of "
-                                     : "map of ",
-                      "[", below->name(), "](#", anchor(below_title), ')');
+        const std::string link = concat('[', below->name(), "](#", anchor(below_title), ')');
+        const std::string_view shape = path.empty() ? "" : path == "[]" ? "list of " : "map of ";
+        type = has_alternatives(field.type) ? concat(type, ": ", link) : concat(shape, link);
         if (titles_.emplace(below, below_title).second) inner.emplace_back(below_title, below);
       }
       row(field, type, below != nullptr);
@@ -114,15 +113,25 @@ class Page {
     return title == "The file" ? std::string() : title + ".";
   }
 
+  // The section that the type leads to, if any; `path` is the way there: "[]" into a list, ".NAME" into a
+  // map.
   static const SectionBase* section_below(const Description& type, std::string& path) {
     if (type.section != nullptr) return type.section;
+    const std::string start = path;
     for (const Description& part : type.parts) {
+      path = start;
       if (type.json == Description::Json::list) path += "[]";
       if (type.json == Description::Json::map) path += ".NAME";
       if (const SectionBase* below = section_below(part, path)) return below;
-      path.clear();
     }
+    path = start;
     return nullptr;
+  }
+
+  // A list of things that are either text or a section says both.
+  static bool has_alternatives(const Description& type) {
+    if (type.json == Description::Json::any) return !type.parts.empty();
+    return !type.parts.empty() && has_alternatives(type.parts[0]);
   }
 
   void row(const SectionBase::Field& field, const std::string& type, bool nested) {

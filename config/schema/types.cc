@@ -27,6 +27,10 @@ bool is_ip(std::string_view host) {
   return Address::parse(with_port).ok();
 }
 
+bool looks_like_ip4(std::string_view host) {
+  return std::all_of(host.begin(), host.end(), [](char c) { return (c >= '0' && c <= '9') || c == '.'; });
+}
+
 // Letters, digits, hyphens, underscores and dots, as resolvers take them.
 bool is_host_name(std::string_view host) {
   const auto fits = [](char c) {
@@ -60,15 +64,17 @@ Result<Address> parse_address(std::string_view text, std::uint16_t least_port, s
   if (colon == std::string_view::npos || text.ends_with(']')) {
     if (is_ip(text) || text.starts_with('['))
       return Error{concat("no port, got ", text, "; expected ", forms)};
-    return Error{concat("expected ", forms, ", got ", text)};
+    return Error{concat("expected ", forms, ", got ", text.empty() ? "nothing" : text)};
   }
   const std::string_view host = text.substr(0, colon);
   const Result<std::uint16_t> port = port_of(text.substr(colon + 1), least_port);
   if (!port) return port.error();
   const bool bracketed = host.starts_with('[') && host.ends_with(']');
   if (!is_ip(bracketed ? host.substr(1, host.size() - 2) : host))
-    return Error{
-        concat(host.empty() ? "no host" : concat(host, " is a host name, no address"), "; expected ", forms)};
+    return Error{concat(host.empty() ? "no host"
+                                     : concat(host, looks_like_ip4(host) ? " is no IPv4 address"
+                                                                         : " is a host name, no address"),
+                        "; expected ", forms)};
   return Address::parse(text);
 }
 
@@ -91,7 +97,8 @@ Result<EndpointConfig> parse_endpoint(std::string_view text) {
   }
   const std::size_t colon = text.find(':');
   const std::string_view host = text.substr(0, colon);
-  const bool named = is_host_name(host) && !is_ip(host) && host != "unix" && text.rfind(':') == colon;
+  const bool named =
+      is_host_name(host) && !looks_like_ip4(host) && host != "unix" && text.rfind(':') == colon;
   if (named) {
     const std::string_view port =
         colon == std::string_view::npos ? std::string_view(":port") : text.substr(colon);
@@ -187,6 +194,31 @@ Type<Address> listen_address() {
       string_form(std::string(kListenForms)),
       [](std::string_view text) { return parse_address(text, 0, kListenForms); },
       [](const Address& address) { return Value::plain(std::string(address.text())); });
+}
+
+Type<Address> private_address() {
+  const Type<Address> any = listen_address();
+  return Type<Address>(
+      any.describe(),
+      [any](const Value& value, Reader& reader, Address& out) {
+        if (!any.read(value, reader, out)) return false;
+        if (out.family() == Address::Family::unix_path || out.is_loopback()) return true;
+        reader.error(
+            value.place,
+            "changes are taken on unix:/path or a loopback address only; read_only_listen may be any");
+        return false;
+      },
+      [any](const Address& address) { return any.print(address); });
+}
+
+Type<std::string> file_path() {
+  return config::scalar<std::string>(
+      string_form("path of a file", "^/"),
+      [](std::string_view text) -> Result<std::string> {
+        if (!text.starts_with('/')) return Error{concat("expected a path that begins with /, got ", text)};
+        return std::string(text);
+      },
+      [](const std::string& path) { return Value::string(path); });
 }
 
 Type<EndpointConfig> endpoint() {

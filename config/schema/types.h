@@ -15,6 +15,8 @@
 namespace weir {
 
 config::Type<Address> listen_address();   // ip:port, where port 0 lets the kernel choose, or unix:/path
+config::Type<Address> private_address();        // the same, but unix:/path or loopback only
+config::Type<std::string> file_path();          // begins with a slash
 config::Type<EndpointConfig> endpoint();  // ip:port, unix:/path, dns:host:port, or { address:, weight: }
 config::Type<double> share();             // 0% to 100%
 config::Type<double> per_second();        // 10/s, 1/m

@@ -29,9 +29,14 @@ class RateLimitFactory final : public FilterFactory {
   std::string_view kind() const override { return "rate_limit"; }
   const config::SectionBase& section() const override { return rate_limit_section(); }
 
-  FilterFacts facts(const void* /*config*/) const override {
+  FilterFacts facts(const void* config) const override {
+    const RateLimitConfig& limit = config_of(config);
     FilterFacts facts;
     facts.keeps_state = true;
+    if (limit.key.empty()) {
+      facts.most_per_second = limit.rate.per_second();
+      facts.most_at_once = static_cast<double>(limit.effective_burst());
+    }
     facts.rejects = true;
     return facts;
   }

@@ -21,12 +21,12 @@ bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
 
-// Takes the leading digits off `rest`. Nothing when there are none or they do not fit.
+// Takes the leading digits off `rest`. Nothing when they do not fit.
 std::optional<std::uint64_t> take_number(std::string_view& rest) {
   std::uint64_t number = 0;
   const auto [end, code] = std::from_chars(rest.data(), rest.data() + rest.size(), number);
-  if (code != std::errc{}) return std::nullopt;
   rest.remove_prefix(static_cast<std::size_t>(end - rest.data()));
+  if (code != std::errc{}) return std::nullopt;
   return number;
 }
 

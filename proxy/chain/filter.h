@@ -57,7 +57,8 @@ struct FilterFacts {
   std::uint32_t min_calls = 0;    // breaker volume ...
   Duration window{0};             // ... within this window
   bool rejects = false;           // may answer by itself
-  double most_per_second = 0;     // rate_limit without a key: lets no more through
+  double most_per_second = 0;     // rate_limit without a key: lets no more through ...
+  double most_at_once = 0;        // ... beside this burst
 };
 
 // What a state says of itself to operators: one number or word, under the name of the metric that shows it ("breaker_state").

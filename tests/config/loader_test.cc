@@ -42,9 +42,9 @@ TEST_CASE("an empty file and one that is no map are refused") {
   CHECK(load_one("").said ==
         "/etc/weir/weir.yaml:1:1: error: the file is empty; expected at least version: 1\n");
   CHECK(load_one("- a\n").said ==
-        "/etc/weir/weir.yaml:1:1: error: expected a map with version: 1, got a list\n");
+        "/etc/weir/weir.yaml:1:1: error: expected a map of fields such as version: 1, got a list\n");
   CHECK(load_one("hello\n").said ==
-        "/etc/weir/weir.yaml:1:1: error: expected a map with version: 1, got hello\n");
+        "/etc/weir/weir.yaml:1:1: error: expected a map of fields such as version: 1, got hello\n");
 }
 
 TEST_CASE("a whole value comes from the environment or from a file beside the configuration") {
