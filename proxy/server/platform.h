@@ -8,8 +8,9 @@
 #include <string>
 #include <string_view>
 
+#include "proxy/base/log.h"
+#include "proxy/base/log_sink.h"
 #include "proxy/base/result.h"
-#include "proxy/observe/access_log.h"
 #include "proxy/runtime/byte_stream.h"
 #include "proxy/runtime/event_loop.h"
 #include "proxy/runtime/name_resolver.h"
@@ -66,7 +67,7 @@ class Platform {
   virtual Result<std::unique_ptr<LogSink>> open_log(const std::string& path) = 0;
   virtual PressureReading pressure() = 0;  // since the last call
   virtual Supervisor& supervisor() = 0;
-  virtual void log(std::string_view level, std::string_view message) = 0;  // the daemon's own log: info, warning, error
+  virtual Log& log() = 0;  // the daemon's own
 };
 
 }  // namespace weir

@@ -27,12 +27,14 @@ Server::Server(Platform& platform, MetricsRegistry& metrics, ServerHooks hooks)
                                                             metrics, pressure_, static_cast<std::uint32_t>(i), platform.seed()}));
   }
   heartbeat_ = std::make_unique<Heartbeat>(platform, pressure_, workers_);
+  admin_ = std::make_unique<AdminServer>(platform, metrics, *this);
   collectors_.push_back(directory_->publish_metrics(metrics));
   collectors_.push_back(metrics.add_collector([this](std::vector<MetricsRegistry::Snapshot>& rows) { collect(rows); }));
 }
 
 Server::~Server() {
   collectors_.clear();
+  admin_.reset();
   heartbeat_.reset();
   workers_.clear();
 }
@@ -75,7 +77,7 @@ Result<void> Server::reload() {
   last_reload_at_ = platform_.main_loop().wall_now();
   last_error_ = taken.ok() ? std::string() : taken.error().message;
   if (!taken.ok()) {
-    platform_.log("error", concat("the configuration was not taken, the last one stays: ", last_error_));
+    platform_.log().error("the configuration was not taken, the last one stays", {{"reason", last_error_}});
     platform_.supervisor().ready("running; the last reload was refused");
   }
   return taken;
@@ -107,13 +109,15 @@ Result<Server::Next> Server::prepare(const Config& config) {
       next.log = std::move(opened).value();
     }
   }
+  Result<void> admin = admin_->prepare(config.admin);  // last: what it opens stays open until it is committed or prepared again
+  if (!admin) return admin.error();
   return next;
 }
 
 Result<void> Server::take(std::shared_ptr<const Config> config) {
   if (config->listeners.empty()) return Error{"there are no listeners: nothing to run", 0};
   if (config->workers != 0 && config->workers != platform_.workers() && phase_ != Phase::created) {
-    platform_.log("warning", "workers: a new number takes effect at the next start");
+    platform_.log().warning("workers: a new number takes effect at the next start", {{"workers", platform_.workers()}});
   }
   Result<Next> next = prepare(*config);
   if (!next) return next.error();
@@ -122,6 +126,9 @@ Result<void> Server::take(std::shared_ptr<const Config> config) {
   log_path_ = std::move(next->log_path);
   log_ = std::move(next->log);
   ++generation_;
+  admin_->commit();
+  if (const auto level = parse_log_level(config_->log.level)) platform_.log().set_level(*level);
+  platform_.log().set_json(config_->log.json);
   metrics_.set_max_series(config_->metrics.max_series);
   directory_->apply(config_->services, UpstreamOptions{config_->metrics.endpoint_labels});
   states_->begin_generation();
@@ -162,7 +169,7 @@ void Server::on_applied() {
   applied_ = true;
   if (phase_ == Phase::starting) phase_ = Phase::running;
   if (phase_ == Phase::running) platform_.supervisor().ready("running");
-  platform_.log("info", concat("generation ", generation_, " of the configuration is served by ", workers_.size(), " workers"));
+  platform_.log().info("the configuration is served", {{"generation", generation_}, {"workers", workers_.size()}});
   if (std::exchange(reload_wanted_, false)) static_cast<void>(reload());
 }
 
@@ -183,7 +190,7 @@ void Server::drain() {
   drain_began_ = platform_.main_loop().now();
   drain_deadline_ = drain_began_ + config_->drain_timeout;
   platform_.supervisor().stopping();
-  platform_.log("info", "draining: inbound first");
+  platform_.log().info("draining, inbound first", {{"timeout_seconds", config_->drain_timeout}});
   post_all([](Worker& worker) {
     worker.stop_accepting(Direction::inbound);
     worker.begin_drain(Direction::inbound);
@@ -193,7 +200,7 @@ void Server::drain() {
 
 void Server::ask_status() {
   if (platform_.main_loop().now() >= drain_deadline_) {
-    platform_.log("warning", "the drain timeout is over: what still runs is cut off");
+    platform_.log().warning("the drain timeout is over: what still runs is cut off");
     return stop();
   }
   if (unanswered_ != 0) {  // a worker is slow to turn
@@ -225,7 +232,7 @@ void Server::step_drain() {
     }
     if (total_.inbound_connections != 0 || total_.inbound_in_flight != 0) return;
     phase_ = Phase::draining_outbound;
-    platform_.log("info", "inbound is drained; outbound is served until it is quiet");
+    platform_.log().info("inbound is drained; outbound is served until it is quiet");
   }
   if (phase_ != Phase::draining_outbound) return;
   const bool quiet = total_.outbound_activity == MonotonicTime{} || now >= total_.outbound_activity + kQuiet;

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "proxy/server/admin.h"
 #include "proxy/server/heartbeat.h"
 #include "proxy/server/worker.h"
 
@@ -29,6 +30,7 @@ class Server {
   static constexpr Duration kGrace = std::chrono::seconds(1);      // a drained connection may say its last request until then
   static constexpr Duration kQuiet = std::chrono::seconds(1);      // outbound is idle when nothing was asked for so long
   static constexpr Duration kDrainTick = std::chrono::milliseconds(50);
+  static constexpr Duration kStuckAfter = std::chrono::seconds(10);
   static constexpr Duration kStopWithin = std::chrono::seconds(2);
 
   Server(Platform& platform, MetricsRegistry& metrics, ServerHooks hooks);
@@ -43,6 +45,7 @@ class Server {
   void stop();            // at once
 
   bool ready() const { return phase_ == Phase::running && applied_; }
+  bool stuck() const { return heartbeat_->worst_delay() > kStuckAfter; }  // a worker does not turn
   Phase phase() const { return phase_; }
   std::string_view phase_name() const;
   std::uint64_t generation() const { return generation_; }
@@ -56,6 +59,7 @@ class Server {
   std::vector<std::unique_ptr<Worker>>& workers() { return workers_; }
   // The addresses that listeners are bound to, by name (port 0 resolved).
   std::map<std::string, Address> listening() const;
+  std::optional<Address> admin_address(bool changes) const { return admin_->address(changes); }
 
  private:
   struct Next;  // what a new configuration needs opened before it can be taken
@@ -84,6 +88,7 @@ class Server {
   std::shared_ptr<LogSink> log_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Heartbeat> heartbeat_;
+  std::unique_ptr<AdminServer> admin_;
   std::vector<std::shared_ptr<void>> collectors_;
 
   Phase phase_ = Phase::created;

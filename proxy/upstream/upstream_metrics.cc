@@ -12,7 +12,7 @@ const MetricFamily kAttempts{"weir_attempts_total",
 const MetricFamily kDuration{
     "weir_attempt_duration_seconds", "From the start of a try to its end", MetricKind::histogram, {"service"}};
 const MetricFamily kInFlight{
-    "weir_in_flight", "Tries in progress, waiting for a connection included", MetricKind::gauge, {"service"}};
+    "weir_attempts_in_flight", "Tries in progress, waiting for a connection included", MetricKind::gauge, {"service"}};
 const MetricFamily kPending{
     "weir_upstream_pending", "Tries that wait for a connection", MetricKind::gauge, {"service"}};
 const MetricFamily kConnections{"weir_upstream_connections",

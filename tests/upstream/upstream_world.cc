@@ -175,7 +175,7 @@ UpstreamWorld::~UpstreamWorld() {
     CHECK(service.requests.used == 0);
     for (const EndpointStatus& endpoint : service.endpoints) CHECK(endpoint.active == 0);
   }
-  CHECK(metric("weir_in_flight", {"s"}) == 0);
+  CHECK(metric("weir_attempts_in_flight", {"s"}) == 0);
   CHECK(metric("weir_upstream_pending", {"s"}) == 0);
   CHECK(metric("weir_upstream_connections", {"s", "active"}) == 0);
   the_world = nullptr;

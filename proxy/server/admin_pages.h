@@ -1,0 +1,51 @@
+// AdminPages: what the admin listeners answer: a method, a path and a query in, a status and a body out.
+// The admin server owns it, on main's loop; the Server outlives it.
+// It knows no sockets, and without `changes` it never changes anything.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace weir {
+
+class Server;
+
+struct AdminRequest {
+  std::string_view method;
+  std::string_view target;     // path and query
+  std::string_view authority;
+  std::string_view accept;     // the Accept field
+  bool has_origin = false;     // a browser speaks for some page
+  bool over_unix = false;
+  bool changes = false;        // came by the full listener
+};
+
+struct AdminAnswer {
+  int status = 200;
+  std::string_view content_type = "application/json";
+  std::string body;
+  std::string_view allow;      // of a 405
+};
+
+class AdminPages {
+ public:
+  explicit AdminPages(Server& server) : server_(server) {}
+  AdminAnswer answer(const AdminRequest& request);
+
+ private:
+  AdminAnswer read(std::string_view path, std::string_view query, std::string_view accept);
+  AdminAnswer change(std::string_view path, std::string_view query);
+  AdminAnswer ready() const;
+  AdminAnswer healthy() const;
+  AdminAnswer config(bool json) const;
+  AdminAnswer services() const;
+  AdminAnswer breakers() const;
+  AdminAnswer front() const;
+  AdminAnswer reload();
+  AdminAnswer order_breaker(std::string_view key, std::string_view query);
+  AdminAnswer set_level(std::string_view query);
+
+  Server& server_;
+};
+
+}  // namespace weir
