@@ -320,6 +320,17 @@ bool report_tab(const Lines& lines, const YAML::Mark& mark, std::uint16_t file, 
   return true;
 }
 
+// `{ level: ${env:X} }`: inside a flow collection the braces are YAML's own.
+bool report_bare_substitution(const Lines& lines, const YAML::Mark& mark, std::uint16_t file,
+                              Diagnostics& diagnostics) {
+  if (mark.line < 0 || mark.column < 1) return false;
+  const auto line = static_cast<std::size_t>(mark.line);
+  const auto column = static_cast<std::size_t>(mark.column) - 1;
+  if (!lines.at(line, column).starts_with("${")) return false;
+  diagnostics.error(lines.place(line, column, file), {}, "within [ ] and { } write \"${...}\" in quotes");
+  return true;
+}
+
 std::string syntax_message(const YAML::Exception& problem) {
   if (problem.msg == "bad file") return "nested too deeply";
   return problem.msg.empty() ? "not valid YAML" : concat("not valid YAML: ", problem.msg);
@@ -352,7 +363,8 @@ Value parse_yaml(std::string_view text, std::uint16_t file, Diagnostics& diagnos
     return builder.take_root();
   } catch (const Stop&) {  // said already
   } catch (const YAML::Exception& problem) {
-    if (!report_tab(lines, problem.mark, file, diagnostics))
+    if (!report_tab(lines, problem.mark, file, diagnostics) &&
+        !report_bare_substitution(lines, problem.mark, file, diagnostics))
       diagnostics.error(builder.place(problem.mark), {}, syntax_message(problem));
   } catch (
       const std::exception& problem) {  // memory, or a bug in the library: refuse the file, not the process

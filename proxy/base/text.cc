@@ -205,7 +205,8 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 std::string_view nearest_name(std::string_view name, const std::vector<std::string_view>& candidates) {
   constexpr std::size_t kLongest = 64;  // nobody misspells more than that, and the distance is quadratic
-  if (name.empty() || name.size() > kLongest) return {};
+  constexpr std::size_t kMostCandidates = 2000;
+  if (name.empty() || name.size() > kLongest || candidates.size() > kMostCandidates) return {};
   std::size_t best_distance = std::clamp<std::size_t>(name.size() / 3, 1, 3) + 1;
   std::string_view best;
   const std::string lowered = ascii_lower(name);

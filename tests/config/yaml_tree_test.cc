@@ -102,6 +102,8 @@ TEST_CASE("syntax errors carry the place where the parser gave up") {
   CHECK(parse("a: [1, 2\n").said.find("t.yaml:2:1: error: not valid YAML: end of sequence flow not found") ==
         0);
   CHECK(parse("a: b: c\n").said == "t.yaml:1:5: error: not valid YAML: illegal map value\n");
+  CHECK(parse("a: { b: ${env:X} }\n").said ==
+        "t.yaml:1:9: error: within [ ] and { } write \"${...}\" in quotes\n");
   CHECK(parse("a: *nowhere\n").said.find("t.yaml:1:4: error: ") == 0);
 }
 
