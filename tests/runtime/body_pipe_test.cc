@@ -351,7 +351,7 @@ TEST_CASE("a body that flows allocates nothing") {
 }
 
 TEST_CASE("random flows deliver every byte in order, and never hold much") {
-  Random random(GENERATE(range(1, 40)));
+  Random random(GENERATE(range<std::uint64_t>(1, 40)));
   PipeWorld w;
   std::string sent;
   std::string reasons;

@@ -164,7 +164,7 @@ TEST_CASE("a wheel that slept long catches up in one advance") {
 }
 
 TEST_CASE("the wheel agrees with a plain list under random arms, disarms and advances") {
-  Random random(GENERATE(range(1, 31)));
+  Random random(GENERATE(range<std::uint64_t>(1, 31)));
   WheelLoop loop(kStart);
   std::deque<Alarm> alarms;
   std::vector<MonotonicTime> reference(60, kNever);
