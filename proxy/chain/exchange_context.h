@@ -54,6 +54,7 @@ struct ExchangeContext {
   std::uint16_t attempts = 0;
   Duration upstream_time{0};      // sum of the tries' own times
   DecisionRecord* decisions = nullptr;
+  std::uint8_t starting = 0;      // links that are inside start(): nothing may be told then
   bool decided = false;           // weir retried, rejected, answered or would have: for access_log.when
 
   EventLoop& loop() const { return worker.loop; }

@@ -6,7 +6,8 @@
 // nothing at all once the CallPtr is dropped.
 //
 // The four laws, in this order:
-//  1. Never answer inside start. Known at once? Return fail_later(): the answer comes on the next turn. (Asserted in debug builds by metered.)
+//  1. Never answer inside start. Known at once? Return fail_later(): the answer comes on the next turn. (Asserted in debug builds, as is
+//     the order of what a call tells: metered says when a start is under way, and every call checks.)
 //  2. Owning is living. A link's call owns the inner CallPtr; dropping it cancels it and everything below it.
 //  3. Telling is last. Calling the Caller is the final statement of a function.
 //  4. Nobody dies mid-callback. CallPtr's deleter silences the call at once (its Caller is cleared, inner calls, pipe ends and permits are
@@ -19,6 +20,7 @@
 
 #include <memory>
 
+#include "proxy/base/check.h"
 #include "proxy/chain/exchange_context.h"
 #include "proxy/chain/failure.h"
 #include "proxy/message/head.h"
@@ -68,6 +70,8 @@ class Caller {
   ~Caller() = default;
 };
 
+class Metered;  // metered.h: counts, without an object of its own in the way, how the calls of one link end
+
 // One answer in progress. Made in the exchange's arena by make_call(); held by a CallPtr.
 class Call : public Buried {
  public:
@@ -86,20 +90,43 @@ class Call : public Buried {
 
   // Telling is last: nothing may follow these in the calling function.
   void tell_informational(const ResponseHead& head) {
-    if (caller_ != nullptr) caller_->on_informational(head);
+    if (caller_ == nullptr) return;
+    DCHECK(told_ == Told::nothing && exchange_.starting == 0);
+    caller_->on_informational(head);
   }
   void tell_response(Response&& response) {
-    if (caller_ != nullptr) caller_->on_response(std::move(response));
+    if (caller_ == nullptr) return;
+    DCHECK(told_ == Told::nothing && exchange_.starting == 0);
+    told_ = Told::response;
+    status_ = response.head == nullptr ? 0 : static_cast<std::uint16_t>(response.head->status);
+    caller_->on_response(std::move(response));
   }
   void tell_end(const End& end) {
-    if (caller_ != nullptr) caller_->on_end(end);
+    if (caller_ == nullptr) return;
+    DCHECK(told_ == Told::response && exchange_.starting == 0);
+    told_ = Told::all;
+    if (meters_ != nullptr) count(end.failure == nullptr ? Ending::clean : Ending::broken);
+    caller_->on_end(end);
   }
   void tell_failure(const Failure& failure) {
-    if (caller_ != nullptr) caller_->on_failure(failure);
+    if (caller_ == nullptr) return;
+    DCHECK(told_ == Told::nothing && exchange_.starting == 0);
+    told_ = Told::all;
+    if (meters_ != nullptr) count(failure.rejected() ? Ending::rejected : Ending::failed);
+    caller_->on_failure(failure);
   }
 
  private:
   friend struct CallDrop;
+  friend class Metered;
+  enum class Told : std::uint8_t { nothing, response, all };
+  enum class Ending : std::uint8_t { clean, broken, failed, rejected, cancelled };
+  struct Meter {  // in the arena; several where links hand their inner call on as their own
+    Meter* next;
+    Metered* link;
+    MonotonicTime started;
+  };
+  void count(Ending ending) noexcept;  // by all meters, which are then done; metered.cc
   void free_buried() noexcept final {
     Arena& arena = exchange_.arena;
     this->~Call();
@@ -107,11 +134,15 @@ class Call : public Buried {
   }
   ExchangeContext& exchange_;
   Caller* caller_;
+  Meter* meters_ = nullptr;
+  std::uint16_t status_ = 0;  // of the response told; 0: none, or a stream
+  Told told_ = Told::nothing;
 };
 
 struct CallDrop {
   void operator()(Call* call) const noexcept {
     call->caller_ = nullptr;
+    if (call->meters_ != nullptr) call->count(Call::Ending::cancelled);
     call->silence();
     call->exchange_.loop().bury(*call);
   }

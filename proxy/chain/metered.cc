@@ -10,54 +10,22 @@ static_assert(sizeof(kEndingNames) / sizeof(kEndingNames[0]) == static_cast<std:
 
 }  // namespace
 
-class MeteredCall final : public FilterCall {
- public:
-  MeteredCall(ExchangeContext& exchange, Caller& caller, Metered& link)
-      : FilterCall(exchange, caller), link_(link), started_(exchange.now()) {}
-
-  void start_returned() { in_start_ = false; }
-
-  void on_informational(const ResponseHead& head) override {
-    DCHECK(!in_start_ && !answered_ && !ended_);
-    tell_informational(head);
+void Call::count(Ending ending) noexcept {
+  Metered::Ending counted = Metered::Ending::connected;  // a stream has no status
+  switch (ending) {
+    case Ending::clean:
+      if (status_ != 0) counted = static_cast<Metered::Ending>(status_ >= 100 && status_ < 600 ? status_ / 100 - 1 : 4);
+      break;
+    case Ending::broken: counted = Metered::Ending::broken; break;
+    case Ending::failed: counted = Metered::Ending::failed; break;
+    case Ending::rejected: counted = Metered::Ending::rejected; break;
+    case Ending::cancelled: counted = Metered::Ending::cancelled; break;
   }
-  void on_response(Response&& response) override {
-    DCHECK(!in_start_ && !answered_ && !ended_);
-    answered_ = true;
-    if (response.head != nullptr) {
-      const int hundreds = response.head->status / 100;
-      ending_ = static_cast<Metered::Ending>(hundreds < 1 || hundreds > 5 ? 4 : hundreds - 1);
-    }
-    tell_response(std::move(response));
+  const MonotonicTime now = exchange_.now();
+  for (Meter* meter = std::exchange(meters_, nullptr); meter != nullptr; meter = meter->next) {
+    meter->link->ended(counted, now - meter->started);
   }
-  void on_end(const End& end) override {
-    DCHECK(!in_start_ && answered_ && !ended_);
-    count(end.clean() ? ending_ : Metered::Ending::broken);
-    tell_end(end);
-  }
-  void on_failure(const Failure& failure) override {
-    DCHECK(!in_start_ && !answered_ && !ended_);
-    count(failure.rejected() ? Metered::Ending::rejected : Metered::Ending::failed);
-    tell_failure(failure);
-  }
-
- private:
-  void silence() noexcept override {
-    if (!ended_) count(Metered::Ending::cancelled);
-    FilterCall::silence();
-  }
-  void count(Metered::Ending ending) {
-    ended_ = true;
-    link_.ended(ending, exchange().now() - started_);
-  }
-
-  Metered& link_;
-  MonotonicTime started_;
-  Metered::Ending ending_ = Metered::Ending::connected;  // a stream has no status
-  bool in_start_ = true;
-  bool answered_ = false;
-  bool ended_ = false;
-};
+}
 
 Metered::Metered(Link& next, const LinkIdentity& identity, MetricsShard& shard)
     : next_(next), identity_(identity), shard_(shard) {
@@ -73,11 +41,14 @@ void Metered::resolve(Ending ending) {
 }
 
 CallPtr Metered::start(Request&& request, Caller& caller) {
-  auto* call = make_call<MeteredCall>(*request.exchange, caller, *this);
-  CallPtr owner(call);
-  call->adopt(next_.start(std::move(request), *call));
-  call->start_returned();
-  return owner;
+  ExchangeContext& exchange = *request.exchange;
+  ++exchange.starting;
+  CallPtr call = next_.start(std::move(request), caller);
+  --exchange.starting;
+  auto* meter = exchange.arena.make<Call::Meter>();
+  *meter = {call->meters_, this, exchange.now()};  // time stands still within a callback: it is that of the start
+  call->meters_ = meter;
+  return call;
 }
 
 }  // namespace weir

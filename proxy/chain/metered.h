@@ -1,11 +1,11 @@
 // Metered: wraps each link of a chain, and the innermost one, with the same metrics: how calls ended, and how long they took.
-// The chain owns it; handles are resolved when the chain is built. In debug builds it asserts the laws of link.h that can be seen
-// from outside: nothing is told during start, and everything in its order, once. It never changes what passes.
+// The chain owns it; the common handles are resolved when the chain is built. It adds no call of its own: it attaches a meter to the call
+// that the link returned, which counts when that call tells its end or is dropped. It never changes what passes.
 #pragma once
 
 #include <array>
 
-#include "proxy/chain/filter_call.h"
+#include "proxy/chain/link.h"
 #include "proxy/metrics/metrics.h"
 
 namespace weir {
@@ -19,7 +19,7 @@ class Metered final : public Link {
   CallPtr start(Request&& request, Caller& caller) override;
 
  private:
-  friend class MeteredCall;
+  friend class Call;
   struct Requests {
     Counter counter;
     bool resolved = false;

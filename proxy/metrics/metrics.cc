@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <deque>
 #include <map>
 #include <utility>
@@ -14,9 +15,28 @@ const Duration Histogram::kBounds[Histogram::kBuckets - 1] = {
     50us, 100us, 250us, 500us, 1ms, 2500us, 5ms, 10ms, 25ms, 50ms, 100ms, 250ms, 500ms, 1s, 2500ms, 5s, 10s, 30s, 60s,
 };
 
+namespace {
+
+// By the number of significant bits of a value in nanoseconds: the first bucket that it can be in. Observing is on the hot path,
+// several times a request; from here it is at most a few steps.
+struct FirstBuckets {
+  std::uint8_t of_width[65] = {};
+  FirstBuckets() {
+    for (unsigned width = 1; width <= 64; ++width) {
+      const std::uint64_t least = std::uint64_t{1} << (width - 1);
+      std::uint8_t bucket = 0;
+      while (bucket < Histogram::kBuckets - 1 && least > static_cast<std::uint64_t>(Histogram::kBounds[bucket].count())) ++bucket;
+      of_width[width] = bucket;
+    }
+  }
+};
+const FirstBuckets kFirst;
+
+}  // namespace
+
 void Histogram::observe(Duration value) const {
   if (cells_ == nullptr) return;
-  std::size_t bucket = 0;
+  std::size_t bucket = value > Duration::zero() ? kFirst.of_width[std::bit_width(static_cast<std::uint64_t>(value.count()))] : 0;
   while (bucket < kBuckets - 1 && value > kBounds[bucket]) ++bucket;
   cell_add(cells_[bucket], 1);
   if (value > Duration::zero()) cell_add(cells_[kBuckets], static_cast<std::uint64_t>(value.count()));

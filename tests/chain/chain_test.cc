@@ -286,33 +286,40 @@ struct DeafCaller final : Caller {
 };
 
 // Breaks a law, as asked.
-class LawlessLink final : public Link {
- public:
-  enum class Crime { none, tells_in_start, ends_twice, ends_first } crime = Crime::tells_in_start;
+enum class Crime { none, tells_in_start, ends_twice, ends_first, answers_twice };
 
-  CallPtr start(Request&& request, Caller& caller) override {
-    if (crime == Crime::tells_in_start) caller.on_failure(Failure{});
-    if (crime != Crime::tells_in_start) caller_ = &caller;
-    return fail_later(*request.exchange, caller, Failure{});
+class LawlessCall final : public Call {
+ public:
+  LawlessCall(ExchangeContext& exchange, Caller& caller, Crime crime) : Call(exchange, caller), crime_(crime) {
+    if (crime == Crime::tells_in_start) tell_failure(Failure{});
   }
-  void commit_crime() {
-    if (crime == Crime::ends_twice) caller_->on_failure(Failure{});
-    if (crime == Crime::none) return caller_->on_failure(Failure{});
-    caller_->on_end(End{});
+  void act() {
+    if (crime_ == Crime::ends_first) tell_end(End{});
+    if (crime_ == Crime::ends_twice) tell_failure(Failure{});
+    if (crime_ == Crime::answers_twice) tell_response(Response{});
+    tell_response(Response{});
+    tell_end(End{});
   }
 
  private:
-  Caller* caller_ = nullptr;
+  Crime crime_;
+};
+
+struct LawlessLink final : Link {
+  Crime crime = Crime::none;
+  LawlessCall* call = nullptr;
+  CallPtr start(Request&& request, Caller& caller) override {
+    return CallPtr(call = make_call<LawlessCall>(*request.exchange, caller, crime));
+  }
 };
 
 }  // namespace
 
-TEST_CASE("metered stops a link that breaks the laws") {
+TEST_CASE("a call that breaks the laws is stopped") {
   ChainWorld world;
   LinkIdentity identity;
   identity.filter = "lawless";
-  using Crime = LawlessLink::Crime;
-  for (const auto crime : {Crime::none, Crime::tells_in_start, Crime::ends_twice, Crime::ends_first}) {
+  for (const auto crime : {Crime::none, Crime::tells_in_start, Crime::ends_twice, Crime::ends_first, Crime::answers_twice}) {
     CHECK(aborts([&] {
             LawlessLink link;
             link.crime = crime;
@@ -322,7 +329,7 @@ TEST_CASE("metered stops a link that breaks the laws") {
             Request request;
             request.exchange = &exchange.context();
             const CallPtr call = metered.start(std::move(request), caller);
-            if (crime != Crime::tells_in_start) link.commit_crime();
+            link.call->act();
           }) == (crime != Crime::none));
   }
 }

@@ -1,3 +1,4 @@
+#include "proxy/base/random.h"
 #include "proxy/metrics/metrics.h"
 
 #include <catch2/catch.hpp>
@@ -88,6 +89,20 @@ TEST_CASE("a histogram's bounds are inclusive, and its count is its +Inf bucket"
   CHECK(text.find("weir_test_duration_seconds_count{route=\"a\"} 4\n") != std::string::npos);
   CHECK(text.find("weir_test_duration_seconds_bucket{route=\"a\",le=\"+Inf\"} 4\n") != std::string::npos);
   CHECK(text.find("weir_test_duration_seconds_bucket{route=\"a\",le=\"0.001\"} 2\n") != std::string::npos);
+}
+
+TEST_CASE("each duration falls into the first bucket whose bound it does not pass") {
+  MetricCell cells[Histogram::kBuckets + 1] = {};
+  const Histogram histogram(cells);
+  Random random(3);
+  for (int i = 0; i < 20000; ++i) {
+    const Duration value(static_cast<Duration::rep>(random.next() >> (1 + random.below(63))));
+    std::size_t expected = 0;
+    while (expected < Histogram::kBuckets - 1 && value > Histogram::kBounds[expected]) ++expected;
+    const std::uint64_t before = cells[expected].load();
+    histogram.observe(value);
+    REQUIRE(cells[expected].load() == before + 1);
+  }
 }
 
 TEST_CASE("past max_series further label sets share one overflow series a family, and are counted") {
