@@ -79,7 +79,8 @@ Result<Duration> parse_duration(std::string_view text) {
 Result<std::uint64_t> parse_size(std::string_view text) {
   if (is_digits(text)) return Error{concat("a size needs a unit: ", text, "KiB or ", text, "MiB")};
   std::string_view rest = text;
-  const auto number = !rest.empty() && is_digit(rest[0]) ? take_number(rest) : std::nullopt;
+  if (rest.empty() || !is_digit(rest[0])) return expected("a size such as 64KiB, 16MiB or 1GiB", text);
+  const auto number = take_number(rest);
   std::uint64_t unit = 0;
   if (rest == "B") unit = 1;
   if (rest == "KiB") unit = kKib;

@@ -50,7 +50,7 @@ std::map<std::string, Address> Server::listening() const {
   if (config_ == nullptr) return out;
   for (const ListenerConfig& listener : config_->listeners) {
     const auto found = shares_.find(std::string(listener.listen.text()));
-    if (found != shares_.end()) out.emplace(listener.name, found->second->socket->address());
+    if (found != shares_.end() && found->second->socket != nullptr) out.emplace(listener.name, found->second->socket->address());
   }
   return out;
 }
@@ -223,9 +223,20 @@ void Server::on_status(const WorkerStatus& status) {
   if (--unanswered_ == 0) step_drain();
 }
 
+// Every worker has answered since it was told to accept no more: nobody uses the sockets. Closed, so that whoever dials now is refused at
+// once and goes elsewhere, rather than waiting in a queue that nobody empties.
+void Server::close_inbound_sockets() {
+  for (const ListenerConfig& listener : config_->listeners) {
+    if (listener.direction != Direction::inbound) continue;
+    const auto found = shares_.find(std::string(listener.listen.text()));
+    if (found != shares_.end()) found->second->socket.reset();
+  }
+}
+
 void Server::step_drain() {
   const MonotonicTime now = platform_.main_loop().now();
   if (phase_ == Phase::draining_inbound) {
+    close_inbound_sockets();
     if (!grace_over_ && now >= drain_began_ + kGrace) {
       grace_over_ = true;
       post_all([](Worker& worker) { worker.close_idle(Direction::inbound); });

@@ -70,6 +70,7 @@ class Server {
   void ask_status();
   void on_status(const WorkerStatus& status);
   void step_drain();
+  void close_inbound_sockets();
   void end(bool clean);
   void on_stop_timeout() { end(false); }
   void collect(std::vector<MetricsRegistry::Snapshot>& rows) const;

@@ -1,0 +1,24 @@
+// weir validate: loads a file and says everything that is wrong with it; runs nothing.
+#include <cstdio>
+
+#include "config/schema/load.h"
+#include "config/schema/reference.h"
+#include "filters/catalog.h"
+#include "proxy/cli/command_line.h"
+
+namespace weir::cli {
+
+int validate(const ValidateOptions& options) {
+  config::HostSources sources;
+  const LoadedConfig loaded = load_config(options.config, filter_catalog(), sources);
+  std::fputs(loaded.report.c_str(), stderr);
+  if (loaded.config != nullptr && options.print) std::fputs(print_config(*loaded.config, filter_catalog()).c_str(), stdout);
+  return loaded.exit_status(options.strict);
+}
+
+int reference(const ReferenceOptions&) {
+  std::fputs(write_reference(filter_catalog()).c_str(), stdout);
+  return 0;
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,120 @@
+#include "proxy/server/real_platform.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+#include "proxy/base/text.h"
+
+namespace weir {
+namespace {
+
+class RealAcceptor final : public Acceptor {
+ public:
+  RealAcceptor(EventLoop& loop, const ListenSocket& socket, AcceptHandler& handler) : listener_(loop, socket, handler) {}
+  std::uint64_t pauses() const override { return listener_.pauses(); }
+
+ private:
+  Listener listener_;
+};
+
+class RealListener final : public SharedListener {
+ public:
+  explicit RealListener(std::unique_ptr<ListenSocket> socket) : socket_(std::move(socket)) {}
+  const Address& address() const override { return socket_->address(); }
+  std::unique_ptr<Acceptor> accept_on(EventLoop& loop, AcceptHandler& handler) override {
+    return std::make_unique<RealAcceptor>(loop, *socket_, handler);
+  }
+
+ private:
+  std::unique_ptr<ListenSocket> socket_;
+};
+
+// The server's hold on a log writer; the platform knows the writer too, to have it reopened.
+class RealLogSink final : public LogSink {
+ public:
+  explicit RealLogSink(std::shared_ptr<LogWriter> writer) : writer_(std::move(writer)) {}
+  void write(std::string_view lines) override { writer_->write(lines); }
+
+ private:
+  std::shared_ptr<LogWriter> writer_;
+};
+
+}  // namespace
+
+RealPlatform::RealPlatform(const RealPlatformOptions& options, std::function<void(int)> on_signal)
+    : main_(make_libevent_loop()),
+      log_(stderr_, [] { return weir::wall_now(); }, parse_log_level(options.log_level).value_or(LogLevel::info), options.json_log),
+      handed_down_(take_systemd_sockets()) {
+  raise_open_file_limit();
+  main_->on_signals({SIGTERM, SIGINT, SIGHUP}, std::move(on_signal));
+  resolver_ = std::make_unique<AresResolver>(*main_, AresOptions{options.name_servers});
+  const std::size_t count = options.workers != 0 ? options.workers : probe_.automatic_workers();
+  for (std::size_t i = 0; i < count; ++i) {
+    auto worker = std::make_unique<WorkerThread>();
+    worker->loop = make_libevent_loop();
+    worker->connector = std::make_unique<TcpConnector>(*worker->loop);
+    worker->thread = std::thread([loop = worker->loop.get()] { loop->run(); });
+    workers_.push_back(std::move(worker));
+  }
+}
+
+RealPlatform::~RealPlatform() {
+  stop_workers();
+  for (const auto& [name, descriptors] : handed_down_) {  // those that no listener asked for
+    for (const int descriptor : descriptors) close(descriptor);
+  }
+}
+
+void RealPlatform::stop_workers() {
+  for (const auto& worker : workers_) {
+    if (!worker->thread.joinable()) continue;
+    worker->loop->post([loop = worker->loop.get()] { loop->stop(); });
+    worker->thread.join();
+  }
+}
+
+Result<std::unique_ptr<SharedListener>> RealPlatform::listen(const ListenRequest& request) {
+  const auto handed = handed_down_.find(request.name);
+  Result<std::unique_ptr<ListenSocket>> opened = Error{};
+  if (handed != handed_down_.end() && !handed->second.empty()) {
+    opened = ListenSocket::adopt(handed->second.back());
+    if (opened) handed->second.pop_back();
+  } else {
+    opened = ListenSocket::open(request.address, request.mode);
+  }
+  if (!opened) return opened.error();
+  return std::unique_ptr<SharedListener>(std::make_unique<RealListener>(std::move(opened).value()));
+}
+
+Result<std::unique_ptr<LogSink>> RealPlatform::open_log(const std::string& path) {
+  Result<std::unique_ptr<LogWriter>> opened = LogWriter::open(path);
+  if (!opened) return opened.error();
+  const std::shared_ptr<LogWriter> writer = std::move(opened).value();
+  std::erase_if(writers_, [](const auto& known) { return known.expired(); });
+  writers_.push_back(writer);
+  return std::unique_ptr<LogSink>(std::make_unique<RealLogSink>(writer));
+}
+
+void RealPlatform::reopen_logs() {
+  for (const auto& known : writers_) {
+    if (const auto writer = known.lock()) writer->reopen();
+  }
+}
+
+LogWriter::Counts RealPlatform::log_counts() const {
+  LogWriter::Counts sum;
+  for (const auto& known : writers_) {
+    const auto writer = known.lock();
+    if (writer == nullptr) continue;
+    const LogWriter::Counts counts = writer->counts();
+    sum.dropped_lines += counts.dropped_lines;
+    sum.write_errors += counts.write_errors;
+    sum.written_bytes += counts.written_bytes;
+  }
+  return sum;
+}
+
+}  // namespace weir
