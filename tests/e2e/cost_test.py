@@ -1,0 +1,98 @@
+"""What a request costs, counted exactly: system calls (strace), instructions and heap allocations (valgrind). No clock decides here."""
+import os, re, shutil, signal, subprocess, tempfile, unittest
+
+from harness import *
+
+FULL = ("[ { timeout: { total: 5s } }, { retry: { max_attempts: 3, causes: [connect_failure, reset, refused_stream, timeout, gateway_error] } },"
+        " { circuit_breaker: { causes: [connect_failure, reset, timeout, 5xx], min_calls: 20, failure_ratio: 50%, slow_call: { longer_than: 4s, ratio: 80% } } },"
+        " { concurrency_limit: { adaptive: { algorithm: gradient2, initial: 1000, min: 1000, max: 4000 }, queue: { size: 100, timeout: 1s } } },"
+        " { timeout: { name: per-try, response_headers: 4s } } ]")
+
+
+class Cost(EndToEnd):
+    def start(self, prefix):
+        self.nginx_server = self.nginx('keepalive_timeout 600s; location / { default_type text/plain; return 200 "hello from the upstream\\n"; }')
+        self.config = f"{self.dir}/weir.yaml"
+        self.write_config(self.simple(self.nginx_server.port, policy=FULL, workers=1))
+        process = Process(prefix + [WEIR, "run", "-c", self.config])
+        self.addCleanup(process.stop)
+        wait_until(lambda: process.process.poll() is not None or connectable(self.port), "weir under its tool", 60)
+        self.assertIsNone(process.process.poll(), process.text())
+        return process
+
+    def wrk(self, connections, seconds):
+        out = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", f"http://127.0.0.1:{self.port}/"],
+                             capture_output=True, text=True, timeout=seconds + 60).stdout
+        self.assertNotIn("Non-2xx", out)
+        return int(re.search(r"(\d+) requests in", out).group(1))
+
+    def end(self, process):
+        # The tool is the parent: the daemon is its child, and a signal to the daemon drains it.
+        children = subprocess.run(["pgrep", "-P", str(process.process.pid)], capture_output=True, text=True).stdout.split()
+        os.kill(int(children[0]) if children else process.process.pid, signal.SIGTERM)
+        process.wait(60)
+
+    def syscalls(self, connections):
+        report = f"{self.dir}/strace"
+        process = self.start(["strace", "-c", "-f", "-o", report])
+        requests = self.wrk(connections, 3)
+        self.end(process)
+        counts = {}
+        for line in open(report):
+            fields = line.split()
+            if len(fields) >= 5 and fields[0][0].isdigit() and fields[-1] != "total":
+                counts[fields[-1]] = int(fields[3])
+        return sum(counts.values()) / requests, {k: round(v / requests, 3) for k, v in counts.items() if v > requests / 200}
+
+    def test_system_calls_a_request(self):
+        if subprocess.run(["strace", "-c", "-o", "/dev/null", "true"], capture_output=True).returncode != 0:
+            self.skipTest("strace may not trace here")
+        for connections, bar in ((64, 4.2), (1, 6.1)):
+            with self.subTest(connections=connections):
+                total, each = self.syscalls(connections)
+                print(f"system calls a request at {connections} connections: {total:.3f} {each}")
+                self.assertLessEqual(total, bar, each)
+                self.assertLess(each.get("epoll_ctl", 0), 0.02)
+
+    def requests(self, count):
+        """Exactly `count` requests over one keep-alive connection; the answers are read."""
+        one = b"GET / HTTP/1.1\r\nHost: weir.test\r\nUser-Agent: cost/1\r\nAccept: */*\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", self.port), 30) as s:
+            buffered = b""
+            for _ in range(count):
+                s.sendall(one)
+                head, buffered = read_head(s, buffered)
+                length = int(header(head, "content-length"))
+                while len(buffered) < length:
+                    buffered += s.recv(65536)
+                buffered = buffered[length:]
+
+    def measured(self, tool, number, few=500, many=2500):
+        got = []
+        for count in (few, many):
+            self.port = free_port()
+            process = self.start(tool)
+            self.requests(count)
+            self.end(process)
+            got.append(number(process))
+        return (got[1] - got[0]) / (many - few)
+
+    @unittest.skipUnless(shutil.which("valgrind"), "valgrind is not installed")
+    def test_instructions_a_request(self):
+        def collected(process):
+            return int(re.search(r"Collected : (\d+)", process.text()).group(1))
+        instructions = self.measured(["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"], collected)
+        print(f"instructions a request: {instructions:.0f}")
+        self.assertLessEqual(instructions, 10000)
+
+    @unittest.skipUnless(shutil.which("valgrind"), "valgrind is not installed")
+    def test_heap_allocations_a_request(self):
+        def allocations(process):
+            return int(re.search(r"total heap usage: ([\d,]+) allocs", process.text()).group(1).replace(",", ""))
+        heap = self.measured(["valgrind", "--leak-check=no"], allocations)
+        print(f"heap allocations a request: {heap:.4f}")
+        self.assertLessEqual(heap, 0.01)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=1)
