@@ -111,6 +111,7 @@ struct Config {
   std::vector<ListenerConfig> listeners;
   std::map<std::string, ServiceConfig> services;
   std::map<std::string, std::shared_ptr<const PolicySpec>> policies;  // default-outbound and default-inbound always among them
+  std::map<std::string, std::string> substituted;  // texts that came from elsewhere, and from where: "${env:NAME}"
   std::shared_ptr<const void> files;  // keeps the file names alive that PolicyPlace points at
 
   // The policy of a request by the rule of the contract: the route's, else the service's, else the direction's built-in.

@@ -1,6 +1,8 @@
 #include "config/schema/load.h"
 
 #include <algorithm>
+#include <map>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -71,6 +73,14 @@ LoadedConfig report(Diagnostics& diagnostics, const Files& files) {
   return loaded;
 }
 
+using Substituted = std::map<std::string, std::string>;
+
+void collect_substituted(const Value& value, Substituted& out) {
+  if (!value.origin.empty()) out.emplace(value.text, value.origin);
+  for (const Value& item : value.items) collect_substituted(item, out);
+  for (const Value::Member& member : value.members) collect_substituted(member.value, out);
+}
+
 LoadedConfig build(const Value& root, const FilterCatalog& catalog, config::Sources& sources,
                    std::shared_ptr<Files> files, Diagnostics& diagnostics) {
   if (!root.is(Value::Kind::map)) return report(diagnostics, *files);
@@ -88,6 +98,7 @@ LoadedConfig build(const Value& root, const FilterCatalog& catalog, config::Sour
   drafts.insert(drafts.end(), draft.drafts.begin(), draft.drafts.end());
   draft.policies = resolve_policies(drafts, *files, diagnostics);
   name_routes(draft);
+  collect_substituted(root, draft.substituted);
   lint_services(draft, without(draft.drafts, builtin.drafts), *files, diagnostics);
 
   LoadedConfig loaded = report(diagnostics, *files);
@@ -97,10 +108,24 @@ LoadedConfig build(const Value& root, const FilterCatalog& catalog, config::Sour
   return loaded;
 }
 
+// Tokens and passwords stand in header values: what came from elsewhere is printed as its source there, for
+// the effective configuration is shown on pages and pasted into tickets.
+void hide_substituted(Value& value, const Substituted& substituted, bool in_headers) {
+  if (in_headers && value.is(Value::Kind::scalar)) {
+    const auto found = substituted.find(value.text);
+    if (found != substituted.end()) value = Value::string(found->second);
+  }
+  for (Value& item : value.items) hide_substituted(item, substituted, in_headers);
+  for (Value::Member& member : value.members)
+    hide_substituted(member.value, substituted, in_headers || member.key == "headers" || member.key == "set");
+}
+
 Value tree_of(const Config& config, const FilterCatalog& catalog) {
   ConfigDraft draft;
   static_cast<Config&>(draft) = config;
-  return root_section(catalog, service_section().defaults()).print(draft);
+  Value tree = root_section(catalog, service_section().defaults()).print(draft);
+  hide_substituted(tree, config.substituted, false);
+  return tree;
 }
 
 }  // namespace

@@ -29,7 +29,7 @@ column; `weir validate --print FILE` shows the effective configuration, defaults
 | Ratio | `0%` to `100%`, up to four decimals |
 | Address | `127.0.0.1:8080`, `[::1]:8080`, `unix:/path`; host names only as `dns:host:port`, and only for endpoints |
 | List | a plural key takes a list, and a single value too |
-| `${env:NAME}`, `${file:PATH}` | stand for a whole value; not set or not there is an error. Paths are relative to the file. Within `[ ]` and `{ }` put them in quotes |
+| `${env:NAME}`, `${file:PATH}` | stand for a whole value; not set or not there is an error. Paths are relative to the file. Within `[ ]` and `{ }` put them in quotes. Header values are shown as their source, never as what they hold |
 | `include: [conf.d/*.yaml]` | adds the listeners, services and policies of other files, sorted; a name that is defined twice is an error, no match is none |
 
 Not supported, so that a file means what it seems to mean: anchors, aliases, merge keys, tags, duplicate keys, several documents, and the

@@ -213,6 +213,30 @@ TEST_CASE("a service keeps the built-in values of what it does not give, also in
   CHECK(service.endpoints[1].address.family() == Address::Family::unix_path);
 }
 
+TEST_CASE("header values that came from elsewhere are printed as their source") {
+  config::MemorySources sources;
+  sources.variables["TOKEN"] = "hunter2";
+  sources.variables["PORT"] = "127.0.0.1:9";
+  const std::string yaml =
+      "version: 1\n"
+      "listeners: [ { name: o, direction: outbound, listen: \"${env:PORT}\", routes: { service: s, "
+      "request_headers: { set: { authorization: "
+      "\"${env:TOKEN}\" } } } } ]\n"
+      "services: { s: { endpoints: [127.0.0.1:1] } }\n";
+  const LoadedConfig loaded = load_config_text(yaml, "t.yaml", filter_catalog(), sources);
+  CHECK(loaded.report.empty());
+  REQUIRE(loaded.config != nullptr);
+  CHECK(loaded.config->listeners[0].routes[0].request_headers.set[0].second == "hunter2");
+  const std::string printed = print_config(*loaded.config, filter_catalog());
+  CHECK(printed.find("hunter2") == std::string::npos);
+  CHECK(printed.find("authorization: \"${env:TOKEN}\"") != std::string::npos);
+  CHECK(printed.find("127.0.0.1:9\n") != std::string::npos);
+  CHECK(print_config_json(*loaded.config, filter_catalog()).find("hunter2") == std::string::npos);
+  const LoadedConfig again = load_config_text(printed, "t.yaml", filter_catalog(), sources);
+  REQUIRE(again.config != nullptr);
+  CHECK(print_config(*again.config, filter_catalog()) == printed);
+}
+
 TEST_CASE("exit status is 0, 1 or 2, and strict makes warnings errors") {
   config::MemorySources none;
   const LoadedConfig unreadable = load_config("gone.yaml", filter_catalog(), none);
