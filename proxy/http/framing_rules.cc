@@ -16,16 +16,16 @@ constexpr std::array<std::uint8_t, 256> make_name_bytes() {
   return table;
 }
 
-// reg-name of RFC 3986 3.2.2: unreserved and sub-delims; not '%'.
-constexpr std::array<std::uint8_t, 256> make_host_bytes() {
-  std::array<std::uint8_t, 256> table{};
+// reg-name of RFC 3986 3.2.2: unreserved, sub-delims, and '%' of a percent-encoding.
+constexpr std::array<bool, 256> make_host_bytes() {
+  std::array<bool, 256> table{};
   for (const char c :
-       std::string_view("-._~!$&'()*+,;=0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")) {
-    table[static_cast<std::uint8_t>(c)] = 1;
+       std::string_view("-._~!$&'()*+,;=%0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")) {
+    table[static_cast<std::uint8_t>(c)] = true;
   }
   return table;
 }
-constexpr std::array<std::uint8_t, 256> kHostByte = make_host_bytes();
+constexpr std::array<bool, 256> kHostByte = make_host_bytes();
 
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
@@ -46,12 +46,11 @@ std::size_t host_length(std::string_view text) {
     return close + 1;
   }
   std::size_t n = 0;
-  for (;;) {
-    while (n < text.size() && kHostByte[static_cast<std::uint8_t>(text[n])] == 1) ++n;
-    if (n == text.size() || text[n] == ':') return n;
-    if (text[n] != '%' || n + 2 >= text.size() || !is_hex(text[n + 1]) || !is_hex(text[n + 2])) return 0;
-    n += 3;
+  for (; n < text.size() && text[n] != ':'; ++n) {
+    if (!kHostByte[static_cast<std::uint8_t>(text[n])]) return 0;
+    if (text[n] == '%' && (n + 2 >= text.size() || !is_hex(text[n + 1]) || !is_hex(text[n + 2]))) return 0;
   }
+  return n;
 }
 
 bool is_port(std::string_view text) {
@@ -70,7 +69,6 @@ const std::array<std::uint8_t, 256> kNameByte = make_name_bytes();
 
 bool equals_ignoring_case(std::string_view text, std::string_view lower) {
   if (text.size() != lower.size()) return false;
-  if (text == lower) return true;  // nearly always
   for (std::size_t i = 0; i < text.size(); ++i) {
     const char c = text[i] >= 'A' && text[i] <= 'Z' ? static_cast<char>(text[i] - 'A' + 'a') : text[i];
     if (c != lower[i]) return false;
@@ -162,10 +160,13 @@ const Rule* frame_response(const FramingFields& fields, HttpVersion version, int
 // RFC 9110 4.2.1: an http URI without a host is invalid. User information is told apart for the log; it is
 // refused all the same.
 const Rule* check_host(std::string_view authority) {
+  if (authority.empty()) return &rules::kHostCharacters;
+  if (authority.find('@') != std::string_view::npos) return &rules::kUserinfo;
   const std::size_t host = host_length(authority);
-  if (host != 0 && host == authority.size()) return nullptr;
-  if (host != 0 && authority[host] == ':' && is_port(authority.substr(host + 1))) return nullptr;
-  return authority.find('@') == std::string_view::npos ? &rules::kHostCharacters : &rules::kUserinfo;
+  if (host == 0) return &rules::kHostCharacters;
+  if (host == authority.size()) return nullptr;
+  if (authority[host] != ':' || !is_port(authority.substr(host + 1))) return &rules::kHostCharacters;
+  return nullptr;
 }
 
 const Rule* check_connect_authority(std::string_view authority) {

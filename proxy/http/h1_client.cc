@@ -36,7 +36,8 @@ H1Client::~H1Client() {
   detach();
 }
 
-// --- Sending ---
+// --- Sending
+// ------------------------------------------------------------------------------------------------------------------------
 
 ClientStreamPtr H1Client::open(Arena& arena, const RequestHead& head, std::span<const HeaderField> extra,
                                BodyPipe::Reader body, ClientStreamHandler& handler) {
@@ -132,7 +133,8 @@ void H1Client::after_output() {
   }
 }
 
-// --- Reading ---
+// --- Reading
+// ------------------------------------------------------------------------------------------------------------------------
 
 void H1Client::set_reading(bool wanted) {
   if (reading_ == wanted || answer_ == Answer::closed) return;
@@ -298,7 +300,8 @@ void H1Client::on_body_dropped() {
   set_reading(true);
 }
 
-// --- Ends ---
+// --- Ends
+// ---------------------------------------------------------------------------------------------------------------------------
 
 // The last byte of the answer was read. The facts are told first, then the pipe ends (which may complete the
 // exchange), then the pool.

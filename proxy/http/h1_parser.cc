@@ -4,76 +4,105 @@
 #include <cstring>
 
 #include "proxy/base/check.h"
-#include "proxy/http/byte_scan.h"
 #include "proxy/http/hop_headers.h"
 
 namespace weir {
 
-// --- HeadFinder ---
+// --- HeadFinder
+// ---------------------------------------------------------------------------------------------------------------------
 
-// What ends the first line: also an empty line before it, and what is wrong with its length.
-HeadFinder::Found HeadFinder::end_of_first_line(std::size_t length, const HttpLimits& limits) {
-  if (line_too_long(length, limits)) return bad(rules::kTargetTooLong);
-  if (length != 2) {
+bool HeadFinder::line_too_long(const HttpLimits& limits) const {
+  return kind_ == SectionKind::request && first_line_ && line_ > limits.target_bytes + kRequestLineSlack;
+}
+
+// A line feed was the last byte of `line_` bytes.
+HeadFinder::Found HeadFinder::end_of_line(bool after_cr, const HttpLimits& limits) {
+  if (line_too_long(limits)) return bad(rules::kTargetTooLong);
+  if (!after_cr) return bad(rules::kBareLf);
+  const bool empty = line_ == 2;
+  line_ = 0;
+  if (!empty) {
     first_line_ = false;
     return Found::more;
   }
-  if (kind_ == SectionKind::trailers) return Found::end;
+  if (!first_line_ || kind_ == SectionKind::trailers) return Found::end;
   if (skipped_ > 0) return bad(rules::kEmptyLines);
   skipped_ = 2;
   return Found::more;
 }
 
-// Without this a peer that speaks another protocol, and may never send a line feed, would be waited for.
-const Rule* HeadFinder::check_first_byte(std::uint8_t byte) const {
-  const char first = static_cast<char>(byte);
-  if (kind_ == SectionKind::response && first != 'H') return &rules::kStatusLine;
-  if (kind_ != SectionKind::request || is_token_byte(first) || first == '\r' || first == '\n') return nullptr;
-  return &rules::kNotHttp;
-}
-
-const Rule& HeadFinder::too_large() const {
-  if (kind_ == SectionKind::trailers) return rules::kTrailersTooLarge;
-  return kind_ == SectionKind::request && first_line_ ? rules::kTargetTooLong : rules::kHeadTooLarge;
-}
-
 HeadFinder::Found HeadFinder::feed(ByteView bytes, const HttpLimits& limits, std::size_t& used) {
   used = 0;
   if (bytes.empty()) return Found::more;
-  if (size_ == 0) {
-    if (const Rule* broken = check_first_byte(bytes[0])) return bad(*broken);
+  if (size_ == 0) {  // told at once: a peer that speaks another protocol may never send a line feed
+    const char first = static_cast<char>(bytes[0]);
+    const bool may_begin = is_token_byte(first) || first == '\r' || first == '\n';
+    if (kind_ == SectionKind::request && !may_begin) return bad(rules::kNotHttp);
+    if (kind_ == SectionKind::response && first != 'H') return bad(rules::kStatusLine);
   }
-  // Not a byte behind the limit is looked at, so that the verdict is the same however the bytes were cut.
-  const std::size_t window = std::min(bytes.size(), limits.header_bytes - size_);
+  // One byte more than the limit at most is looked at, so that the verdict is the same however the bytes were
+  // cut.
+  const std::size_t room = limits.header_bytes + 1 - std::min<std::size_t>(size_, limits.header_bytes + 1);
   const std::uint8_t* const begin = bytes.data();
-  const std::uint8_t* const end = begin + window;
+  const std::uint8_t* const end = begin + std::min(bytes.size(), room);
   const std::uint8_t* at = begin;
-  while (const void* found = std::memchr(at, '\n', static_cast<std::size_t>(end - at))) {
+  while (at != end) {
+    const void* found = std::memchr(at, '\n', static_cast<std::size_t>(end - at));
+    if (found == nullptr) break;
     const auto* feed = static_cast<const std::uint8_t*>(found);
-    const std::size_t length = line_ + static_cast<std::size_t>(feed + 1 - at);
-    const bool after_cr = feed == begin ? last_was_cr_ : feed[-1] == '\r';
+    const bool after_cr = feed > begin ? feed[-1] == '\r' : last_was_cr_;
+    line_ += static_cast<std::uint32_t>(feed + 1 - at);
     at = feed + 1;
-    line_ = 0;
-    Found result = Found::more;
-    if (first_line_) result = end_of_first_line(length, limits);
-    if (result != Found::bad && !after_cr) return bad(rules::kBareLf);
-    if (!first_line_ && length == 2) result = Found::end;
-    if (result == Found::more) continue;
+    size_ += static_cast<std::uint32_t>(at - begin - static_cast<std::ptrdiff_t>(used));
     used = static_cast<std::size_t>(at - begin);
-    size_ += static_cast<std::uint32_t>(used);
-    return result;
+    if (size_ > limits.header_bytes) break;
+    const Found result = end_of_line(after_cr, limits);
+    if (result != Found::more) return result;
   }
-  used = window;
-  size_ += static_cast<std::uint32_t>(window);
   line_ += static_cast<std::uint32_t>(end - at);
-  if (window > 0) last_was_cr_ = end[-1] == '\r';
-  if (first_line_ && line_too_long(line_, limits)) return bad(rules::kTargetTooLong);
-  return window < bytes.size() ? bad(too_large()) : Found::more;
+  size_ += static_cast<std::uint32_t>(end - begin - static_cast<std::ptrdiff_t>(used));
+  used = static_cast<std::size_t>(end - begin);
+  if (used > 0) last_was_cr_ = end[-1] == '\r';
+  if (line_too_long(limits)) return bad(rules::kTargetTooLong);
+  if (size_ > limits.header_bytes) {
+    if (kind_ == SectionKind::trailers) return bad(rules::kTrailersTooLarge);
+    return bad(kind_ == SectionKind::request && first_line_ ? rules::kTargetTooLong : rules::kHeadTooLarge);
+  }
+  return Found::more;
 }
 
-// --- Fields ---
+// --- Fields
+// -------------------------------------------------------------------------------------------------------------------------
 
 namespace {
+
+constexpr std::uint64_t kOnes = 0x0101010101010101U;
+constexpr std::uint64_t kHighs = 0x8080808080808080U;
+
+// Whether any of eight bytes is a control (HTAB counts here: rare, and the slow loop knows better) or DEL.
+bool has_control(std::uint64_t word) {
+  const std::uint64_t below_space = (word - kOnes * 0x20) & ~word;
+  const std::uint64_t no_del = word ^ (kOnes * 0x7f);
+  const std::uint64_t is_del = (no_del - kOnes) & ~no_del;
+  return ((below_space | is_del) & kHighs) != 0;
+}
+
+// The first byte from `at` on that cannot stand in a value. There is one: sections end in CRLF.
+char* end_of_value(char* at, const char* end) {
+  while (end - at >= 8) {
+    std::uint64_t word;
+    std::memcpy(&word, at, sizeof word);
+    if (!has_control(word)) {
+      at += 8;
+      continue;
+    }
+    for (int i = 0; i < 8; ++i, ++at) {
+      if (!is_value_byte(*at)) return at;
+    }
+  }
+  while (is_value_byte(*at)) ++at;
+  return at;
+}
 
 class FieldParser {
  public:
@@ -103,7 +132,7 @@ class FieldParser {
     do ++at_;
     while (*at_ == ' ' || *at_ == '\t');
     char* const value = at_;
-    at_ = byte_scan::end_of_value(at_, end_);
+    at_ = end_of_value(at_, end_);
     if (*at_ != '\r') return &rules::kFieldValue;
     if (at_[1] != '\n') return &rules::kBareCr;
     const char* last = at_;
@@ -135,7 +164,8 @@ void note_framing(const HeaderField& field, FramingFields& framing) {
   }
 }
 
-// --- The request line ---
+// --- The request line
+// ---------------------------------------------------------------------------------------------------------------
 
 // scheme "://" authority [path] ["?" query] of http and https; no other scheme is ours to fetch.
 const Rule* parse_absolute_form(std::string_view target, RequestHead& request) {
@@ -189,14 +219,14 @@ const Rule* bad_line_byte(char byte, char next, const Rule& otherwise) {
 }
 
 // Leaves `at` behind the line.
-const Rule* parse_request_line(char*& at, const char* end, const HttpLimits& limits, RequestHead& request) {
+const Rule* parse_request_line(char*& at, const HttpLimits& limits, RequestHead& request) {
   const char* const method = at;
   while (is_token_byte(*at)) ++at;
   if (*at != ' ' || at == method) return bad_line_byte(*at, at[1], rules::kMethod);
   request.method_text = {method, static_cast<std::size_t>(at - method)};
   request.method = method_of(request.method_text);
-  char* const target = ++at;
-  at = byte_scan::end_of_target(at, end);
+  const char* const target = ++at;
+  while (is_target_byte(*at)) ++at;
   if (*at != ' ' || at == target) return bad_line_byte(*at, at[1], rules::kTargetCharacters);
   const std::string_view target_text(target, static_cast<std::size_t>(at - target));
   const char* const version = ++at;
@@ -239,7 +269,7 @@ const Rule* parse_request_head(char* head, std::size_t size, const HttpLimits& l
                                RequestFacts& facts) {
   DCHECK(size >= 4 && std::string_view(head, size).substr(size - 4) == "\r\n\r\n");
   char* at = head;
-  if (const Rule* broken = parse_request_line(at, head + size, limits, request)) return broken;
+  if (const Rule* broken = parse_request_line(at, limits, request)) return broken;
   FramingFields framing;
   std::string_view host;
   std::size_t hosts = 0;
@@ -269,7 +299,8 @@ const Rule* parse_request_head(char* head, std::size_t size, const HttpLimits& l
   return nullptr;
 }
 
-// --- Responses ---
+// --- Responses
+// ----------------------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -297,7 +328,7 @@ const Rule* parse_status_line(char*& at, const char* end, ResponseHead& response
   at += kShortest;
   if (*at == ' ') {
     char* const reason = ++at;
-    at = byte_scan::end_of_value(at, end);
+    at = end_of_value(at, end);
     response.reason = {reason, static_cast<std::size_t>(at - reason)};
   }
   if (*at != '\r') return is_value_byte(*at) ? &rules::kStatusCode : &rules::kFieldValue;

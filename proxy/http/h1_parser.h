@@ -37,12 +37,8 @@ class HeadFinder {
     rule_ = &rule;
     return Found::bad;
   }
-  bool line_too_long(std::size_t length, const HttpLimits& limits) const {
-    return kind_ == SectionKind::request && length > limits.target_bytes + kRequestLineSlack;
-  }
-  Found end_of_first_line(std::size_t length, const HttpLimits& limits);
-  const Rule* check_first_byte(std::uint8_t byte) const;
-  const Rule& too_large() const;
+  bool line_too_long(const HttpLimits& limits) const;
+  Found end_of_line(bool after_cr, const HttpLimits& limits);
 
   const Rule* rule_ = nullptr;
   std::uint32_t size_ = 0;

@@ -47,7 +47,8 @@ void H1Server::drain() {
   if (answer_ == Answer::none && input_ != Input::lingering) close();
 }
 
-// --- Reading ---
+// --- Reading
+// ------------------------------------------------------------------------------------------------------------------------
 
 void H1Server::set_reading(bool wanted) {
   if (reading_ == wanted) return;
@@ -280,7 +281,8 @@ void H1Server::on_read_error() {
   fail(StreamError::client_reset);
 }
 
-// --- The request's body, seen from its pipe ---
+// --- The request's body, seen from its pipe
+// -----------------------------------------------------------------------------------------
 
 void H1Server::on_body_wanted() {
   if (!expects_continue_ || answer_ != Answer::due) return;
@@ -302,7 +304,8 @@ void H1Server::on_body_dropped() {
   resume_reading();
 }
 
-// --- Time ---
+// --- Time
+// ---------------------------------------------------------------------------------------------------------------------------
 
 void H1Server::set_deadline(MonotonicTime deadline) {
   deadline_ = deadline;

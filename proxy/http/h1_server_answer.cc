@@ -20,7 +20,8 @@ bool never_has_body(int status) {
 
 }  // namespace
 
-// --- ServerStream ---
+// --- ServerStream
+// -------------------------------------------------------------------------------------------------------------------
 
 void H1Server::send_informational(const ResponseHead& head) {
   if (answer_ != Answer::due || version_ == HttpVersion::http10 || head.status == 101) return;
@@ -91,7 +92,8 @@ void H1Server::reset() {
   close();
 }
 
-// --- The answer's body ---
+// --- The answer's body
+// --------------------------------------------------------------------------------------------------------------
 
 std::size_t H1Server::on_body(ByteView bytes) {
   const std::size_t taken = output_.body(bytes);
@@ -116,7 +118,8 @@ void H1Server::drop_answer_body() {
   answer_body_.drop();
 }
 
-// --- Turns ---
+// --- Turns
+// --------------------------------------------------------------------------------------------------------------------------
 
 void H1Server::fail_soon(StreamError error) {
   if (failing_) return;
@@ -201,7 +204,8 @@ void H1Server::next_request() {
   resume_reading();
 }
 
-// --- Ends ---
+// --- Ends
+// ---------------------------------------------------------------------------------------------------------------------------
 
 // The exchange can go on no more. Where no answer was begun and the client can still read, it is told.
 void H1Server::fail(StreamError error) {

@@ -26,13 +26,9 @@ void for_each_element(std::string_view list, const Each& each) {
   }
 }
 
-constexpr std::uint64_t kHopByHop =
-    Headers::mask_of(HeaderId::connection) | Headers::mask_of(HeaderId::keep_alive) |
-    Headers::mask_of(HeaderId::proxy_connection) | Headers::mask_of(HeaderId::upgrade) |
-    Headers::mask_of(HeaderId::http2_settings) | Headers::mask_of(HeaderId::transfer_encoding);
-
 bool is_hop_by_hop(HeaderId id) {
-  return (kHopByHop & Headers::mask_of(id)) != 0;
+  return id == HeaderId::connection || id == HeaderId::keep_alive || id == HeaderId::proxy_connection ||
+         id == HeaderId::upgrade || id == HeaderId::http2_settings || id == HeaderId::transfer_encoding;
 }
 
 // End-to-end, whatever a Connection field says (RFC 9110 7.6.1 forbids senders to name fields that are meant
@@ -72,10 +68,8 @@ void reduce_te(Headers& headers) {
 }  // namespace
 
 void strip_hop_by_hop(Headers& headers) {
-  if (headers.seen_any(kHopByHop)) {
-    for (HeaderField& field : headers) {
-      if (is_hop_by_hop(field.id)) field.id = HeaderId::removed;
-    }
+  for (HeaderField& field : headers) {
+    if (is_hop_by_hop(field.id)) field.id = HeaderId::removed;
   }
   if (headers.has(HeaderId::te)) reduce_te(headers);
 }
@@ -83,7 +77,7 @@ void strip_hop_by_hop(Headers& headers) {
 bool take_connection_fields(Headers& headers, HttpVersion version) {
   bool close = false;
   bool keep_alive = false;
-  if (headers.seen_any(Headers::mask_of(HeaderId::connection))) {
+  if (headers.has(HeaderId::connection)) {
     for (const HeaderField& connection : headers) {
       if (connection.id != HeaderId::connection) continue;
       for_each_element(connection.value, [&](std::string_view option) {
@@ -101,43 +95,52 @@ bool take_connection_fields(Headers& headers, HttpVersion version) {
   return !close && (version != HttpVersion::http10 || keep_alive);
 }
 
-namespace {
-
-void put(char*& at, std::string_view text) {
-  if (!text.empty()) std::memcpy(at, text.data(), text.size());
-  at += text.size();
-}
-
-// All fields of that name become one list, with `last` at its end.
-void append_element(Headers& headers, HeaderId id, std::string_view name, std::string_view last) {
-  constexpr std::string_view kComma = ", ";
-  std::size_t size = last.size();
-  for (const HeaderField& field : headers) {
-    if (field.id == id) size += field.value.size() + kComma.size();
-  }
-  auto* text = static_cast<char*>(headers.arena().allocate(size, 1));
-  char* at = text;
-  for (HeaderField& field : headers) {
-    if (field.id != id) continue;
-    put(at, field.value);
-    put(at, kComma);
-    field.id = HeaderId::removed;
-  }
-  put(at, last);
-  headers.add_view(name, {text, size}, id);
-}
-
-}  // namespace
-
 void add_via(Headers& headers, HttpVersion received) {
   std::string_view entry = "1.1 weir";
   if (received == HttpVersion::http10) entry = "1.0 weir";
   if (received == HttpVersion::http2) entry = "2 weir";
-  if (!headers.has(HeaderId::via)) return headers.add_view("via", entry, HeaderId::via);
-  append_element(headers, HeaderId::via, "via", entry);
+  std::size_t size = entry.size();
+  for (const HeaderField& field : headers) {
+    if (field.id == HeaderId::via) size += field.value.size() + 2;
+  }
+  if (size == entry.size()) {
+    headers.add_view("via", entry, HeaderId::via);
+    return;
+  }
+  auto* text = static_cast<char*>(headers.arena().allocate(size, 1));
+  char* at = text;
+  for (HeaderField& field : headers) {
+    if (field.id != HeaderId::via) continue;
+    if (!field.value.empty()) std::memcpy(at, field.value.data(), field.value.size());
+    at += field.value.size();
+    std::memcpy(at, ", ", 2);
+    at += 2;
+    field.id = HeaderId::removed;
+  }
+  std::memcpy(at, entry.data(), entry.size());
+  headers.add_view("via", {text, size}, HeaderId::via);
 }
 
 namespace {
+
+void append_client(Headers& headers, std::string_view client) {
+  std::size_t size = client.size();
+  for (const HeaderField& field : headers) {
+    if (field.id == HeaderId::x_forwarded_for) size += field.value.size() + 2;
+  }
+  auto* text = static_cast<char*>(headers.arena().allocate(size, 1));
+  char* at = text;
+  for (HeaderField& field : headers) {
+    if (field.id != HeaderId::x_forwarded_for) continue;
+    if (!field.value.empty()) std::memcpy(at, field.value.data(), field.value.size());
+    at += field.value.size();
+    std::memcpy(at, ", ", 2);
+    at += 2;
+    field.id = HeaderId::removed;
+  }
+  std::memcpy(at, client.data(), client.size());
+  headers.add_view("x-forwarded-for", {text, size}, HeaderId::x_forwarded_for);
+}
 
 // Sets one of the fields whose first hop is what counts.
 void set_first(Headers& headers, HeaderId id, std::string_view name, std::string_view value, bool trusted) {
@@ -154,8 +157,7 @@ void set_forwarded_fields(RequestHead& head, const ForwardedFacts& facts) {
     headers.remove(HeaderId::forwarded);
     headers.remove(HeaderId::x_forwarded_for);
   }
-  if (!facts.client.empty())
-    append_element(headers, HeaderId::x_forwarded_for, "x-forwarded-for", facts.client);
+  if (!facts.client.empty()) append_client(headers, facts.client);
   set_first(headers, HeaderId::x_forwarded_proto, "x-forwarded-proto", facts.proto, facts.trusted);
   set_first(headers, HeaderId::x_forwarded_host, "x-forwarded-host", head.authority, facts.trusted);
 }

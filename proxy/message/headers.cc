@@ -8,45 +8,57 @@ namespace weir {
 
 namespace {
 
-// The length is constant, so that the comparison is a load or two. The lengths are equal: the switch below
-// saw to that.
-template <std::size_t kSize>
-bool is(std::string_view name, const char (&known)[kSize]) {
-  return std::memcmp(name.data(), known, kSize - 1) == 0;
-}
+struct Known {
+  std::string_view name;
+  HeaderId id;
+};
 
-HeaderId long_header_id(std::string_view name) {
-  switch (name.size()) {
-    case 13:
-      if (is(name, "authorization")) return HeaderId::authorization;
-      break;
-    case 14:
-      if (is(name, "content-length")) return HeaderId::content_length;
-      if (is(name, "http2-settings")) return HeaderId::http2_settings;
-      break;
-    case 15:
-      if (is(name, "x-forwarded-for")) return HeaderId::x_forwarded_for;
-      if (is(name, "idempotency-key")) return HeaderId::idempotency_key;
-      break;
-    case 16:
-      if (is(name, "x-forwarded-host")) return HeaderId::x_forwarded_host;
-      if (is(name, "proxy-connection")) return HeaderId::proxy_connection;
-      break;
-    case 17:
-      if (is(name, "transfer-encoding")) return HeaderId::transfer_encoding;
-      if (is(name, "x-forwarded-proto")) return HeaderId::x_forwarded_proto;
-      break;
-    case 18:
-      if (is(name, "proxy-authenticate")) return HeaderId::proxy_authenticate;
-      break;
-    case 19:
-      if (is(name, "proxy-authorization")) return HeaderId::proxy_authorization;
-      break;
-    default:
-      break;
+constexpr Known kKnown[] = {
+    {"te", HeaderId::te},
+    {"via", HeaderId::via},
+    {"host", HeaderId::host},
+    {"date", HeaderId::date},
+    {"cookie", HeaderId::cookie},
+    {"expect", HeaderId::expect},
+    {"server", HeaderId::server},
+    {"trailer", HeaderId::trailer},
+    {"upgrade", HeaderId::upgrade},
+    {"forwarded", HeaderId::forwarded},
+    {"connection", HeaderId::connection},
+    {"keep-alive", HeaderId::keep_alive},
+    {"grpc-status", HeaderId::grpc_status},
+    {"retry-after", HeaderId::retry_after},
+    {"content-type", HeaderId::content_type},
+    {"grpc-timeout", HeaderId::grpc_timeout},
+    {"proxy-status", HeaderId::proxy_status},
+    {"x-request-id", HeaderId::x_request_id},
+    {"authorization", HeaderId::authorization},
+    {"content-length", HeaderId::content_length},
+    {"http2-settings", HeaderId::http2_settings},
+    {"idempotency-key", HeaderId::idempotency_key},
+    {"x-forwarded-for", HeaderId::x_forwarded_for},
+    {"proxy-connection", HeaderId::proxy_connection},
+    {"x-forwarded-host", HeaderId::x_forwarded_host},
+    {"transfer-encoding", HeaderId::transfer_encoding},
+    {"x-forwarded-proto", HeaderId::x_forwarded_proto},
+    {"proxy-authenticate", HeaderId::proxy_authenticate},
+    {"proxy-authorization", HeaderId::proxy_authorization},
+};
+constexpr std::size_t kLongestKnown = 19;
+
+// Where the names of each length begin in kKnown, which is sorted by length.
+struct ByLength {
+  std::uint8_t begin[kLongestKnown + 2] = {};
+  constexpr ByLength() {
+    std::size_t at = 0;
+    for (std::size_t length = 0; length <= kLongestKnown + 1; ++length) {
+      while (at < std::size(kKnown) && kKnown[at].name.size() < length) ++at;
+      begin[length] = static_cast<std::uint8_t>(at);
+    }
   }
-  return HeaderId::other;
-}
+};
+constexpr ByLength kByLength;
+static_assert(kByLength.begin[kLongestKnown + 1] == std::size(kKnown), "kKnown is sorted by length");
 
 constexpr std::size_t kFirstCapacity = 16;
 constexpr std::size_t kMaxFields = 0xffff;
@@ -54,45 +66,14 @@ constexpr std::size_t kMaxFields = 0xffff;
 }  // namespace
 
 HeaderId header_id(std::string_view name) {
-  switch (name.size()) {
-    case 2:
-      if (is(name, "te")) return HeaderId::te;
-      break;
-    case 3:
-      if (is(name, "via")) return HeaderId::via;
-      break;
-    case 4:
-      if (is(name, "host")) return HeaderId::host;
-      if (is(name, "date")) return HeaderId::date;
-      break;
-    case 6:
-      if (is(name, "cookie")) return HeaderId::cookie;
-      if (is(name, "expect")) return HeaderId::expect;
-      if (is(name, "server")) return HeaderId::server;
-      break;
-    case 7:
-      if (is(name, "trailer")) return HeaderId::trailer;
-      if (is(name, "upgrade")) return HeaderId::upgrade;
-      break;
-    case 9:
-      if (is(name, "forwarded")) return HeaderId::forwarded;
-      break;
-    case 10:
-      if (is(name, "connection")) return HeaderId::connection;
-      if (is(name, "keep-alive")) return HeaderId::keep_alive;
-      break;
-    case 11:
-      if (is(name, "grpc-status")) return HeaderId::grpc_status;
-      if (is(name, "retry-after")) return HeaderId::retry_after;
-      break;
-    case 12:
-      if (is(name, "content-type")) return HeaderId::content_type;
-      if (is(name, "x-request-id")) return HeaderId::x_request_id;
-      if (is(name, "grpc-timeout")) return HeaderId::grpc_timeout;
-      if (is(name, "proxy-status")) return HeaderId::proxy_status;
-      break;
-    default:
-      return long_header_id(name);
+  const std::size_t length = name.size();
+  if (length > kLongestKnown) return HeaderId::other;
+  for (std::size_t i = kByLength.begin[length]; i < kByLength.begin[length + 1]; ++i) {
+    // The last byte tells nearly all names of one length apart, and memcmp is a call.
+    if (kKnown[i].name.back() == name.back() &&
+        std::memcmp(kKnown[i].name.data(), name.data(), length) == 0) {
+      return kKnown[i].id;
+    }
   }
   return HeaderId::other;
 }

@@ -43,9 +43,6 @@ class Headers {
   std::size_t remove(HeaderId id);
 
   bool has(HeaderId id) const { return (seen_ & bit(id)) != 0 && find(id) != nullptr; }
-  // Whether any of the ids in `mask` (the sum of mask_of) was ever added: a quick "no" for several at once.
-  static constexpr std::uint64_t mask_of(HeaderId id) { return std::uint64_t{1} << static_cast<unsigned>(id); }
-  bool seen_any(std::uint64_t mask) const { return (seen_ & mask) != 0; }
   const HeaderField* find(HeaderId id) const;  // the first, or null
   const HeaderField* find(std::string_view lower_case_name) const;
   std::string_view value(HeaderId id) const;   // of the first; empty when absent
@@ -67,7 +64,7 @@ class Headers {
   Arena& arena() const { return *arena_; }
 
  private:
-  static std::uint64_t bit(HeaderId id) { return mask_of(id); }
+  static std::uint64_t bit(HeaderId id) { return std::uint64_t{1} << static_cast<unsigned>(id); }
   void grow();
 
   Arena* arena_;

@@ -44,10 +44,13 @@ void Heartbeat::feed_watchdog() {
 
 void Heartbeat::beat() {
   const MonotonicTime now = platform_.main_loop().now();
-  const PressureReading reading = platform_.pressure();
-  pressure_.cpu.store(reading.cpu, std::memory_order_relaxed);
-  pressure_.memory.store(reading.memory, std::memory_order_relaxed);
-  pressure_.open_files.store(reading.open_files, std::memory_order_relaxed);
+  if (pressure_at_ == MonotonicTime{} || now - pressure_at_ >= kPressurePeriod) {  // a dozen files of /proc and /sys each time
+    pressure_at_ = now;
+    const PressureReading reading = platform_.pressure();
+    pressure_.cpu.store(reading.cpu, std::memory_order_relaxed);
+    pressure_.memory.store(reading.memory, std::memory_order_relaxed);
+    pressure_.open_files.store(reading.open_files, std::memory_order_relaxed);
+  }
   pressure_.loop_delay_us.store(static_cast<std::uint32_t>(std::min<std::int64_t>(worst_delay().count() / 1000, UINT32_MAX)),
                                 std::memory_order_relaxed);
   std::uint64_t served = 0;

@@ -17,6 +17,7 @@ class Heartbeat {
  public:
   static constexpr Duration kBusyPeriod = std::chrono::milliseconds(100);
   static constexpr Duration kIdlePeriod = std::chrono::seconds(1);  // while nothing was served since the last beat
+  static constexpr Duration kPressurePeriod = std::chrono::milliseconds(500);
   static constexpr Duration kTidyPeriod = std::chrono::seconds(10);
 
   Heartbeat(Platform& platform, HostPressure& pressure, std::vector<std::unique_ptr<Worker>>& workers);
@@ -42,7 +43,7 @@ class Heartbeat {
   Timer timer_;
   std::uint64_t sent_ = 0;
   std::uint64_t served_ = 0;
-  MonotonicTime sent_at_{}, fed_at_{}, tidied_at_{};
+  MonotonicTime sent_at_{}, fed_at_{}, tidied_at_{}, pressure_at_{};
 };
 
 }  // namespace weir

@@ -64,7 +64,14 @@ std::optional<std::string> HostProbe::file(const std::string& path) const {
 }
 
 // /proc/self/cgroup: "0::/a/b" (v2) or "4:cpu,cpuacct:/a/b" (v1). In a container the path may be the host's, and not be there.
-std::string HostProbe::cgroup_directory(const std::string& controller) const {
+// A process is not moved between cgroups while it runs, so it is looked up once.
+const std::string& HostProbe::cgroup_directory(const std::string& controller) const {
+  const auto known = directories_.find(controller);
+  if (known != directories_.end()) return known->second;
+  return directories_.emplace(controller, find_cgroup_directory(controller)).first->second;
+}
+
+std::string HostProbe::find_cgroup_directory(const std::string& controller) const {
   const std::string text = file("/proc/self/cgroup").value_or("");
   std::size_t at = 0;
   while (at < text.size()) {
@@ -158,8 +165,12 @@ PressureReading HostProbe::read(MonotonicTime now) {
   rusage usage{};
   if (getrusage(RUSAGE_SELF, &usage) == 0) {
     const auto spent = [](const timeval& t) { return std::chrono::seconds(t.tv_sec) + std::chrono::microseconds(t.tv_usec); };
+    if (cpus_known_ == 0 || now - cpus_at_ >= 10s) {
+      cpus_known_ = cpus();
+      cpus_at_ = now;
+    }
     const Duration cpu = spent(usage.ru_utime) + spent(usage.ru_stime);
-    if (last_ != MonotonicTime{} && now > last_) reading.cpu = thousandths(seconds(cpu - last_cpu_) / (seconds(now - last_) * cpus()));
+    if (last_ != MonotonicTime{} && now > last_) reading.cpu = thousandths(seconds(cpu - last_cpu_) / (seconds(now - last_) * cpus_known_));
     last_cpu_ = cpu;
     last_ = now;
   }

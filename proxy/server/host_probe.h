@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -30,9 +31,13 @@ class HostProbe {
  private:
   std::optional<std::string> file(const std::string& path) const;  // its content
   // The directories from the process's own cgroup up to the root of the hierarchy that has `controller`; v2 when it is empty.
-  std::string cgroup_directory(const std::string& controller) const;
+  const std::string& cgroup_directory(const std::string& controller) const;
+  std::string find_cgroup_directory(const std::string& controller) const;
 
   std::string root_;
+  mutable std::map<std::string, std::string> directories_;  // by controller
+  double cpus_known_ = 0;
+  MonotonicTime cpus_at_{};
   MonotonicTime last_{};
   Duration last_cpu_{0};
   std::uint32_t last_files_ = 0;

@@ -147,39 +147,6 @@ TEST_CASE("a waiting request takes whatever connection comes first, and its own 
   CHECK(world.metric("weir_upstream_connections", {"s", "idle"}) == 2);
 }
 
-TEST_CASE("the connect of a request that was served otherwise is there for the next one") {
-  UpstreamWorld world;
-  world.listen(9001);
-  world.apply(one());
-  TestRequest first(world);
-  world.run();
-  FakeClient& client = world.only_busy();
-  world.net.conditions().delay = 50ms;
-  TestRequest second(world);
-  client.answer(200);
-  CHECK(client.busy());  // with the second
-  TestRequest third(world);
-  world.advance(1s);
-  CHECK(world.net.connects() == 2);
-  CHECK(world.busy().size() == 2);
-  for (FakeClient* each : world.busy()) each->answer(200);
-  CHECK(third.ended);
-}
-
-TEST_CASE("a connection that takes no more requests ends with the one in progress") {
-  UpstreamWorld world;
-  world.listen(9001);
-  world.apply(one());
-  TestRequest request(world);
-  world.run();
-  FakeClient& client = world.only_busy();
-  client.close();
-  CHECK(world.workers[0]->clients.size() == 1);
-  client.answer(200);
-  CHECK(request.ended);
-  CHECK(world.workers[0]->clients.empty());
-}
-
 TEST_CASE("a failing connect fails its own request and no other") {
   UpstreamWorld world;
   world.listen(9001);

@@ -63,7 +63,6 @@ void FakeClient::respond(int status) {
 void FakeClient::finished() {
   busy_ = false;
   handler_ = nullptr;
-  if (closed_) return;  // told already
   if (closing_) {
     closed_ = true;
     connection_.on_closed();

@@ -36,7 +36,7 @@ class FakeClient final : public ClientConnection, private ClientStream {
     end();
   }
   void fail(ClientError error, bool anything_received = false);  // the stream, and with it the connection
-  void close();                                 // by the peer: takes no more requests; one in progress goes on
+  void close();                                 // an idle connection is closed by the peer
 
   bool busy() const { return busy_ && handler_ != nullptr; }
   bool dropped() const { return busy_ && handler_ == nullptr; }  // a cancelled request: the rest is being read away
