@@ -1,5 +1,5 @@
 """weir in front of real servers: what a user does first."""
-import hashlib, os, signal, socket, subprocess, sys, threading, time, unittest
+import hashlib, os, re, signal, socket, subprocess, sys, threading, time, unittest
 
 from harness import *
 
@@ -358,6 +358,17 @@ class Lifecycle(EndToEnd):
         wait_until(lambda: self.metric("weir_config_last_reload_success") == 0, "the refusal to be seen")
         self.assertEqual(self.request()[2], b"b")
         self.assertIn("sideways", weir.text())
+
+    def test_every_metric_stands_in_the_table_of_proxy_readme(self):
+        upstream = self.upstream(keep_answering(lambda *a: answer()))
+        self.weir(self.simple(upstream.port, policy="[ { rate_limit: { rate: 5/s } }, { retry: {} }, { circuit_breaker: {} }, { concurrency_limit: { limit: 3, queue: { size: 1, timeout: 1s } } } ]"))
+        self.request()
+        self.raw(b"GET / HTTP/1.1\r\n\r\n")
+        names = re.findall(r"^# TYPE (\w+)", self.admin("/metrics")[2].decode(), re.MULTILINE)
+        self.assertEqual(len(names), len(set(names)), "a family stands twice")
+        with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../proxy/README.md")) as f:
+            table = f.read()
+        self.assertEqual([n for n in names if f"`{n}`" not in table], [])
 
     def test_the_read_only_listener_changes_nothing(self):
         upstream = self.upstream(keep_answering(lambda *a: answer()))
