@@ -117,7 +117,6 @@ void Exchange::forward(const Route& route, BodyPipe::Reader body) {
   }
   prepare_request();
   route.request_edits.apply(head.headers);
-  if (!route.request_edits.host.empty()) head.authority = route.request_edits.host;
   Request request;
   request.exchange = &context_;
   request.head = &head;

@@ -15,13 +15,6 @@ std::string lower_case(std::string_view text) {
   return out;
 }
 
-// Fields that the codecs write themselves: an edit would break the framing.
-bool belongs_to_codec(HeaderId id) {
-  return id == HeaderId::content_length || id == HeaderId::transfer_encoding || id == HeaderId::connection ||
-         id == HeaderId::keep_alive || id == HeaderId::upgrade || id == HeaderId::te || id == HeaderId::trailer ||
-         id == HeaderId::expect || id == HeaderId::proxy_connection;
-}
-
 }  // namespace
 
 CompiledEdits CompiledEdits::compile(const HeaderEdits& edits) {
@@ -29,11 +22,7 @@ CompiledEdits CompiledEdits::compile(const HeaderEdits& edits) {
   for (const auto& [name, value] : edits.set) {
     std::string lower = lower_case(name);
     const HeaderId id = header_id(lower);
-    if (id == HeaderId::host) {
-      made.host = value;
-    } else if (!belongs_to_codec(id)) {
-      made.set.push_back({std::move(lower), value, id});
-    }
+    made.set.push_back({std::move(lower), value, id});
   }
   for (const std::string& name : edits.remove) made.remove.push_back(lower_case(name));
   return made;

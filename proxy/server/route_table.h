@@ -17,7 +17,7 @@ namespace weir {
 class ServiceDirectory;
 class WorkerServices;
 
-// Header edits with names in lower case and their ids looked up; `host` stands apart, for it is no field inside weir.
+// Header edits with names in lower case and their ids looked up. The configuration refuses edits of fields that belong to the connection.
 struct CompiledEdits {
   struct Set {
     std::string name, value;
@@ -25,7 +25,6 @@ struct CompiledEdits {
   };
   std::vector<Set> set;
   std::vector<std::string> remove;
-  std::string host;  // empty: left alone
 
   static CompiledEdits compile(const HeaderEdits& edits);
   // Adds views of this object: it must outlive the headers.

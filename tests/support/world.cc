@@ -38,9 +38,9 @@ World::World(std::string yaml, WorldOptions options)
 
 World::~World() {
   clients.clear();
+  for (std::size_t i = 0; i < sim.loop_count(); ++i) sim.loop(i).stop();  // as the threads have ended before a real server is dropped
   server.reset();
   upstreams.clear();
-  sim.run_ready();
 }
 
 Result<std::shared_ptr<const Config>> World::load() const {

@@ -39,6 +39,7 @@ class World {
   Message get(const std::string& path = "/", const std::string& fields = "", const std::string& listener = "out");
   Message admin(const std::string& method, const std::string& target, const std::string& fields = "", bool changes = false);
 
+  Result<std::shared_ptr<const Config>> load() const;  // of the present text
   // Loads this text on the next reload.
   void set_yaml(std::string yaml) { yaml_ = std::move(yaml); }
   Result<void> reload(std::string yaml);
@@ -58,7 +59,6 @@ class World {
   std::unique_ptr<Server> server;
 
  private:
-  Result<std::shared_ptr<const Config>> load() const;
   std::string yaml_;
 };
 
