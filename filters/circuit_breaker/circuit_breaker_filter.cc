@@ -83,6 +83,10 @@ class CircuitBreakerFactory final : public FilterFactory {
     return old;
   }
 
+  bool state_per_route(const void* config) const override {
+    return config_of(config).scope == CircuitBreakerConfig::Scope::route;
+  }
+
   std::unique_ptr<Link> build(const void* /*config*/, const LinkContext& context, Link& next) const override {
     return std::make_unique<AdmissionLink>(context, static_cast<CircuitBreakerState&>(*context.state), next);
   }
@@ -109,7 +113,10 @@ const Section<CircuitBreakerConfig>& circuit_breaker_section() {
           .field("half_open", &Config::half_open, object(half_open_section()), "How it closes again.")
           .field("recover_over", &Config::recover_over, duration(100ms, 1h),
                  "After the probes, the share of calls let through rises to all of them over this time.")
-          .example("10s");
+          .example("10s")
+          .field("scope", &Config::scope,
+                 config::enumeration<Config::Scope>({{"service", Config::Scope::service}, {"route", Config::Scope::route}}),
+                 "One breaker for the service in this policy, or one for each route.");
   return section;
 }
 

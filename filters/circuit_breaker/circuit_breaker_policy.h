@@ -34,8 +34,10 @@ struct HalfOpenConfig {
 };
 
 struct CircuitBreakerConfig {
+  enum class Scope : std::uint8_t { service, route };
   CircuitBreakerConfig();  // causes: connect_failure, reset, timeout, 5xx
 
+  Scope scope = Scope::service;  // of what there is one state; the policy does not look at it
   Causes causes;
   Duration window = std::chrono::seconds(10);
   std::uint32_t min_calls = 20;

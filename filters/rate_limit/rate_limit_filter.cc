@@ -7,7 +7,6 @@ namespace weir {
 namespace {
 
 using config::integer;
-using config::Reader;
 using config::Section;
 using config::Value;
 
@@ -72,12 +71,7 @@ const Section<RateLimitConfig>& rate_limit_section() {
                  "A bucket for each value, or combination of values; requests without a value share one. Without it, one bucket for all.")
           .example("[header:x-tenant]")
           .field("max_keys", &Config::max_keys, integer(1, kMaxKeys),
-                 "Buckets kept. When there are so many, only full (idle) ones make room; further keys share one bucket.")
-          .check([](const Config& limit, const Value& value, Reader& reader) {
-            if (limit.rate.count <= BucketRules::kMaxRate) return true;
-            reader.error(value.place, concat("rate: expected at most ", BucketRules::kMaxRate, " in its unit of time"));
-            return false;
-          });
+                 "Buckets kept. When there are so many, only full (idle) ones make room; further keys share one bucket.");
   return section;
 }
 

@@ -16,7 +16,6 @@ __extension__ using WideTime = __int128;
 
 // A rate of 3/s fills a token each 333333333.3 ns. So time is counted in units of 1 ns / 3, of which a token takes 10^9: all integers.
 struct BucketRules {
-  static constexpr std::uint64_t kMaxRate = 1'000'000'000;
   static constexpr std::uint64_t kMaxBurst = 1'000'000'000;
 
   BucketRules() = default;
