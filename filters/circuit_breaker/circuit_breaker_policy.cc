@@ -213,6 +213,9 @@ CircuitBreakerPolicy::Judgement CircuitBreakerPolicy::judge(const Outcome& outco
   bool failure = false;
   switch (outcome.cls) {
     case Outcome::Class::ignored:
+      // An answer that a retry dropped once it had seen the head never comes to its end, but its status has spoken.
+      failure = outcome.status != 0 && config_.causes.matches_status(outcome.status);
+      if (failure) break;
       return slow && outcome.cut_short ? Judgement::slow : Judgement::nothing;
     case Outcome::Class::answered:
       failure = config_.causes.matches_status(outcome.status) ||

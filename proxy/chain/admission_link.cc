@@ -50,7 +50,7 @@ void AdmittedCall::on_end(const End& end) {
   // A whole answer, and one that broke off by the upstream's fault, are answers; what a client or a deadline broke off is neither.
   if (end.clean() || outcome.cls == Outcome::Class::failed) outcome.cls = Outcome::Class::answered;
   if (local_answer_) outcome.cls = Outcome::Class::ignored;  // weir's own words say nothing about the upstream
-  outcome.status = status_;
+  outcome.status = local_answer_ ? 0 : status_;
   record(outcome);
   tell_end(end);
 }
@@ -65,7 +65,7 @@ void AdmittedCall::on_failure(const Failure& failure) {
 void AdmittedCall::silence() noexcept {
   Outcome outcome;  // cancelled
   outcome.cls = Outcome::Class::ignored;
-  outcome.status = status_;
+  outcome.status = local_answer_ ? 0 : status_;
   outcome.clean = false;
   outcome.cut_short = upstream_owes();
   // The inner call goes first: what it holds is free again before a permit is.

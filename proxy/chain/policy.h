@@ -46,8 +46,8 @@ struct Outcome {
   enum class Class : std::uint8_t {
     answered,  // an upstream answer; `status` says which, `clean` whether it came whole
     failed,    // no answer; `failure` says why
-    ignored,   // says nothing about the upstream: client gone, rejected further in, a deadline of the client. A cancel after the
-               // response head still carries `to_headers`
+    ignored,   // says nothing about the upstream: client gone, rejected further in, a deadline of the client. A drop after the
+               // response head (a retry, or the client) still carries `status` and `to_headers`
   };
   Class cls = Class::ignored;
   int status = 0;

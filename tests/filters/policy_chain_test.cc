@@ -202,3 +202,40 @@ TEST_CASE("in steady state a request through all filters allocates nothing and f
   CHECK(good);
   CHECK(most_bytes <= ArenaPool::kBlockSize);
 }
+
+TEST_CASE("a breaker inside a retry counts the answers that the retry discards") {
+  PolicyWorld w;
+  w.add_careful();
+  w.build();
+  w.fake.always(FakeAnswer::with(503));
+  for (int i = 0; i < 7; ++i) {  // three tries each: the twentieth opens it
+    TestExchange exchange(w.world);
+    exchange.start(w.chain->outermost());
+    w.world.loop.advance(1s);
+  }
+  CHECK(w.fake.seen.size() == 20);
+  TestExchange refused(w.world);
+  refused.start(w.chain->outermost());
+  w.world.loop.advance(100ms);
+  REQUIRE(refused.failure);
+  CHECK(refused.failure->kind == FailureKind::breaker_open);
+}
+
+TEST_CASE("a client that leaves after a good head says nothing to the breaker") {
+  PolicyWorld w;
+  w.add("circuit_breaker", "{ causes: [5xx], window: 10s, min_calls: 2, failure_ratio: 50% }");
+  w.build();
+  FakeAnswer slow_body = FakeAnswer::with(200, "x");
+  slow_body.body_after = 10s;
+  w.fake.always(slow_body);
+  for (int i = 0; i < 5; ++i) {
+    TestExchange exchange(w.world);
+    exchange.start(w.chain->outermost());
+    w.world.loop.advance(10ms);
+    CHECK(exchange.status == 200);
+  }
+  TestExchange next(w.world);
+  next.start(w.chain->outermost());
+  w.world.loop.advance(10ms);
+  CHECK_FALSE(next.failure);
+}
