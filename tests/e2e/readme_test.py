@@ -2,7 +2,6 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -25,9 +24,7 @@ class Shell:
     def __init__(self, folder):
         self.process = subprocess.Popen(["bash"], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.STDOUT, text=True, start_new_session=True)
-        os.makedirs(os.path.join(folder, "bin"))
-        os.symlink(WEIR, os.path.join(folder, "bin", "weir"))
-        self.run('PATH="$PWD/bin:$PATH"')
+        self.run(f'weir() {{ "{WEIR}" "$@"; }}')
 
     def run(self, commands):
         self.process.stdin.write(f"{commands}\necho @@end $?\n")
@@ -40,9 +37,9 @@ class Shell:
         raise AssertionError("the shell is gone: " + "".join(lines))
 
     def close(self):
-        os.killpg(self.process.pid, signal.SIGKILL)  # bash, and every weir that it started
-        self.process.wait()
+        self.process.stdin.write("kill $(jobs -p) 2>/dev/null; wait; exit\n")
         self.process.stdin.close()
+        self.process.wait(timeout=20)
         self.process.stdout.close()
 
 
