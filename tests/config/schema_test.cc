@@ -282,8 +282,8 @@ TEST_CASE("every field is documented, and what is required has an example") {
       CHECK((!field.default_text.empty() || !field.example.empty() || field.type.section != nullptr));
     }
   }
-  for (const auto& field : root_section(filter_catalog(), service_section().defaults()).fields())
-    CHECK(field.doc.ends_with('.'));
+  const auto root = root_section(filter_catalog(), service_section().defaults());
+  for (const auto& field : root.fields()) CHECK(field.doc.ends_with('.'));
 }
 
 // Swaps, drops and doubles words of a good file: whatever comes out, loading ends, says something or prints a
