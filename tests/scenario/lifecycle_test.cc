@@ -256,9 +256,10 @@ TEST_CASE("draining: inbound ends first, an idle connection's next answer says c
   world.settle();
   CHECK(world.server->phase() == Server::Phase::draining_inbound);
   CHECK_FALSE(world.server->ready());
-  SimClient& late = world.client("in");
+  SimClient& late = world.client_to(Address::parse("127.0.0.1:15006").value());
   world.advance(10ms);
   CHECK(late.refused());
+  CHECK(world.server->listening().count("in") == 0);
   inbound.get("/last");
   REQUIRE(world.await(inbound, 2));
   CHECK(inbound.answers()[1].status() == 200);
