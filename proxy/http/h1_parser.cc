@@ -235,8 +235,7 @@ const Rule* parse_request_line(char*& at, const HttpLimits& limits, RequestHead&
   if (at[1] != '\n') return &rules::kBareCr;
   const std::string_view version_text(version, static_cast<std::size_t>(at - version));
   at += 2;
-  if (request.method_text == "PRI" && target_text == "*" && version_text == "HTTP/2.0")
-    return &rules::kHttp2Preface;
+  if (request.method_text == "PRI") return &rules::kHttp2Preface;  // reserved, whatever follows
   if (const Rule* broken = check_request_version(version_text, request.version)) return broken;
   return parse_target(target_text, limits, request);
 }

@@ -78,6 +78,7 @@ std::vector<H1Case> line_cases() {
       {line("GET / HTTP/1.1x"), "400 version-syntax"},
       {line("GET / HTTP/1.\xb9"), "400 version-syntax"},
       {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "505 http2-preface"},
+      {line("PRI / HTTP/1.1"), "505 http2-preface"},
       // Targets.
       {line("GET /a/b;c?d=e&f=%20 HTTP/1.1"), "GET /a/b;c?d=e&f=%20 a | none -1 | "},
       {line("GET //b HTTP/1.1"), "GET //b a | none -1 | "},
