@@ -6,7 +6,7 @@
 #   asan     g++ with ASan and UBSan: unit, scenario, swarm, golden, lint and deploy tests
 #   clang    clang builds everything, fuzzers included, and each fuzzer runs its seeds and a few seconds more
 #   release  as shipped (-O2): the end-to-end tests with real sockets, servers and clients
-#   tidy     clang-tidy over the production code
+#   tidy     clang-tidy over the production code; only with WEIR_TIDY=1, for it takes as long as the rest
 set -u
 cd "$(dirname "$0")/.." || exit 1
 exec </dev/null
@@ -25,13 +25,14 @@ count() {  # name, status
   [ "$2" = 0 ] || { failures=$((failures + 1)); failed_steps="$failed_steps $1"; }
 }
 
-build() {  # preset, cmake arguments...
-  local preset=$1 log
+build() {  # preset[:target], cmake arguments...
+  local preset=${1%%:*} target log
+  target=$([ "${1#*:}" = "$1" ] && echo all || echo "${1#*:}")
   shift
   log=build/$preset.log
   mkdir -p build
   say "build $preset"
-  if ! { cmake --preset "$preset" -DWEIR_WERROR=ON "$@" && cmake --build "build/$preset" --parallel "$jobs"; } >"$log" 2>&1; then
+  if ! { cmake --preset "$preset" -DWEIR_WERROR=ON "$@" && cmake --build "build/$preset" --parallel "$jobs" --target "$target"; } >"$log" 2>&1; then
     grep -nE 'error|Error|FAILED' "$log" | head -n 40
     tail -n 30 "$log"
     count "build-$preset" 1
@@ -88,9 +89,9 @@ bash deploy/deps.sh test || { echo "tests/run.sh: the packages could not be inst
 
 build asan && run_tests asan --label-exclude e2e
 build clang -DCMAKE_CXX_FLAGS_DEBUG=-O0
-build fuzz && fuzz_briefly
+build fuzz:fuzzers && fuzz_briefly
 build release && run_tests release --label-regex e2e
-tidy
+[ -z "${WEIR_TIDY:-}" ] || tidy
 
 say "done"
 if [ "$failures" != 0 ]; then

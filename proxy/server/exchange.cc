@@ -170,7 +170,10 @@ BodyPipe::Reader Exchange::body_of(std::string_view text) {
 }
 
 // The last act of its caller: the stream may tell its end inside.
-void Exchange::send(const ResponseHead& head, BodyPipe::Reader body) {
+void Exchange::send(ResponseHead& head, BodyPipe::Reader body) {
+  if (!head.headers.has(HeaderId::date)) {  // RFC 9110 6.6.1: who has a clock dates what it makes, and what it passes on undated
+    head.headers.add_view("date", host_.dates.text(context_.loop().wall_now()), HeaderId::date);
+  }
   status_ = head.status;
   head_sent_at_ = context_.now();
   response_pipe_ = body.pipe();

@@ -9,6 +9,7 @@
 #include "proxy/base/intrusive_list.h"
 #include "proxy/chain/link.h"
 #include "proxy/http/codec.h"
+#include "proxy/http/hop_headers.h"
 #include "proxy/observe/access_log.h"
 #include "proxy/server/snapshot.h"
 
@@ -27,6 +28,7 @@ struct ExchangeHost {
   AccessLog* access_log = nullptr;  // null: no line is written
   Snapshot* snapshot = nullptr;     // the current one
   const RouteTable* routes = nullptr;
+  DateCache dates;
   std::uint32_t in_flight = 0;      // exchanges that are not over
   std::uint64_t exchanges = 0;      // begun so far
   MonotonicTime last_activity{};    // when the last one began or ended
@@ -61,7 +63,7 @@ class Exchange final : public ListNode, private Buried, private Caller, private 
   void forward(const Route& route, BodyPipe::Reader body);
   void respond(const Route& route);
   void reply(const Failure& failure);
-  void send(const ResponseHead& head, BodyPipe::Reader body);
+  void send(ResponseHead& head, BodyPipe::Reader body);
   BodyPipe::Reader body_of(std::string_view text);
   Duration added_until(MonotonicTime head_at) const;
   void finish();

@@ -136,7 +136,9 @@ services: {{ app: {{ endpoints: ["127.0.0.1:{upstream.port}"] }} }}
 """)
         self.assertEqual(self.request(path="/weir-says")[2], b"hello\n")
         self.assertEqual(self.request(path="/cart/items?x=1")[2], b"/items?x=1 cart")
-        self.assertEqual(self.request(path="/carton")[0], 404)
+        status, headers, _ = self.request(path="/carton")
+        self.assertEqual(status, 404)
+        self.assertRegex(headers["date"], r"^\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT$")
 
 
 class Resilience(EndToEnd):

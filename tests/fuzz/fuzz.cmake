@@ -3,6 +3,7 @@
 # The other files of the folder are shared by all. *_differential_fuzz.cc need Debian's node-llhttp as oracle, and are left out without it.
 
 file(GLOB weir_fuzzers CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/fuzz/*_fuzz.cc")
+add_custom_target(fuzzers)  # all of them and no more than they need
 if(weir_fuzzers AND (WEIR_FUZZ OR WEIR_TESTS))
   set(weir_fuzz_floor_of_h1 weir_http)  # the floor that a prefix needs; others wait for the whole house
 
@@ -41,6 +42,7 @@ function(weir_fuzz_program source)
     add_executable(${name} ${sources})
     target_link_libraries(${name} PRIVATE ${libraries})
     target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    add_dependencies(fuzzers ${name})
   endif()
   if(WEIR_TESTS)
     add_executable(${name}_replay ${sources} ${weir_fuzz_support})

@@ -100,7 +100,7 @@ class UpstreamPeer : public RawPeer {
 };
 
 // Listens on one address and answers each request by `script`: given the connection, the request and its number, from 1.
-class SimUpstream : public AcceptHandler {
+class SimUpstream final : public AcceptHandler {
  public:
   using Script = std::function<void(UpstreamPeer&, const Message&, int)>;
   SimUpstream(SimNet& net, SimLoop& loop, const Address& at);
