@@ -38,8 +38,9 @@ RequestMetrics::RequestMetrics(MetricsShard& shard, std::string_view listener, s
       received_(shard.counter(kReceived, {listener, route, service})),
       sent_(shard.counter(kSent, {listener, route, service})),
       in_flight_(shard.gauge(kInFlight, {listener, route, service})) {
-  static_cast<void>(by_class(200));  // present with 0 from the start, so that rates and error ratios are right
-  static_cast<void>(by_class(500));
+  // Present with 0 from the start, so that rates and error ratios are right. What no route takes is only ever refused.
+  static_cast<void>(by_class(route.empty() ? 400 : 200));
+  if (!route.empty()) static_cast<void>(by_class(500));
 }
 
 Counter& RequestMetrics::by_class(int status) {

@@ -1,6 +1,8 @@
 #include "proxy/server/request_target.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cstring>
 
 namespace weir {
@@ -66,10 +68,17 @@ Normalized decode_path(Arena& arena, std::string_view path) {
   return {std::string_view(out, size), {}};
 }
 
-bool is_host_character(char c) {  // reg-name without encodings (RFC 3986 3.2.2); underscores are common inside clusters
-  return is_unreserved(c) || c == '!' || c == '$' || c == '&' || c == '\'' || c == '(' || c == ')' || c == '*' || c == '+' ||
-         c == ',' || c == ';' || c == '=';
+// reg-name without encodings (RFC 3986 3.2.2); underscores are common inside clusters. Upper case is marked, to be lowered.
+enum HostByte : std::uint8_t { kNotHost, kHost, kUpper };
+constexpr std::array<std::uint8_t, 256> host_bytes() {
+  std::array<std::uint8_t, 256> table{};
+  for (std::size_t c = 'a'; c <= 'z'; ++c) table[c] = kHost;
+  for (std::size_t c = '0'; c <= '9'; ++c) table[c] = kHost;
+  for (std::size_t c = 'A'; c <= 'Z'; ++c) table[c] = kUpper;
+  for (const char c : std::string_view("-._~!$&'()*+,;=")) table[static_cast<unsigned char>(c)] = kHost;
+  return table;
 }
+constexpr std::array<std::uint8_t, 256> kHostBytes = host_bytes();
 
 bool is_port(std::string_view port) {
   if (port.size() > 5) return false;
@@ -107,6 +116,7 @@ Normalized normalize_target(Arena& arena, std::string_view target) {
 Normalized normalize_authority(Arena& arena, std::string_view authority) {
   std::string_view host = authority;
   std::string_view port;  // with its colon
+  bool upper = false;
   if (!authority.empty() && authority[0] == '[') {
     const std::size_t close = authority.find(']');
     if (close == std::string_view::npos) return {{}, "broken address in the host"};
@@ -114,16 +124,20 @@ Normalized normalize_authority(Arena& arena, std::string_view authority) {
     port = authority.substr(close + 1);
     const auto literal = [](char c) { return hex_value(c) >= 0 || c == ':' || c == '.'; };
     if (host.size() < 4 || !std::all_of(host.begin() + 1, host.end() - 1, literal)) return {{}, "broken address in the host"};
+    upper = true;  // maybe: they are rare
   } else {
-    const std::size_t colon = authority.find(':');
-    host = authority.substr(0, colon);
-    if (colon != std::string_view::npos) port = authority.substr(colon);
-    if (!std::all_of(host.begin(), host.end(), is_host_character)) return {{}, "broken host"};
+    std::size_t at = 0;
+    for (; at < authority.size() && authority[at] != ':'; ++at) {
+      const std::uint8_t kind = kHostBytes[static_cast<unsigned char>(authority[at])];
+      if (kind == kNotHost) return {{}, "broken host"};
+      upper = upper || kind == kUpper;
+    }
+    host = authority.substr(0, at);
+    port = authority.substr(at);
   }
   if (!port.empty() && (port[0] != ':' || !is_port(port.substr(1)))) return {{}, "broken port in the host"};
   if (port == ":") port = {};
   const std::string_view name = host.size() > 1 && host.back() == '.' ? host.substr(0, host.size() - 1) : host;
-  const bool upper = std::any_of(name.begin(), name.end(), [](char c) { return c >= 'A' && c <= 'Z'; });
   if (!upper && name.size() + port.size() == authority.size()) return {authority, {}};
   char* out = arena.make_array<char>(name.size() + port.size());
   std::transform(name.begin(), name.end(), out,
@@ -150,10 +164,15 @@ std::string_view rewrite_prefix(Arena& arena, std::string_view target, std::stri
 std::uint64_t hash_text(std::string_view text) {
   std::uint64_t hash = 0x9e3779b97f4a7c15U ^ text.size();
   while (!text.empty()) {
-    std::uint64_t word = 0;
     const std::size_t taken = std::min<std::size_t>(text.size(), 8);
-    for (std::size_t i = 0; i < taken; ++i) {
-      word |= static_cast<std::uint64_t>(static_cast<unsigned char>(text[i])) << (8 * i);
+    std::uint64_t word = 0;
+    if (taken == 8) {
+      std::memcpy(&word, text.data(), 8);
+      if constexpr (std::endian::native == std::endian::big) word = __builtin_bswap64(word);
+    } else {
+      for (std::size_t i = 0; i < taken; ++i) {
+        word |= static_cast<std::uint64_t>(static_cast<unsigned char>(text[i])) << (8 * i);
+      }
     }
     hash = (hash ^ word) * 0xbf58476d1ce4e5b9U;
     hash ^= hash >> 29;
