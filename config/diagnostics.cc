@@ -17,8 +17,7 @@ std::string printable(std::string_view text) {
     out.push_back(byte < 0x20 || byte == 0x7f ? '?' : c);
   }
   if (text.size() <= kLongestText) return out;
-  while (!out.empty() && (static_cast<unsigned char>(out.back()) & 0xc0U) == 0x80U)
-    out.pop_back();  // a cut character
+  while (!out.empty() && (static_cast<unsigned char>(out.back()) & 0xc0U) == 0x80U) out.pop_back();  // a cut character
   if (!out.empty() && static_cast<unsigned char>(out.back()) >= 0xc0U) out.pop_back();
   return out + "...";
 }
@@ -33,10 +32,8 @@ void Diagnostics::error(Place place, std::string_view path, std::string_view mes
   add({Diagnostic::Severity::error, place, printable(path), printable(message), {}}, errors_);
 }
 
-void Diagnostics::warning(Place place, std::string_view path, std::string_view message,
-                          std::string_view code) {
-  add({Diagnostic::Severity::warning, place, printable(path), printable(message), std::string(code)},
-      warnings_);
+void Diagnostics::warning(Place place, std::string_view path, std::string_view message, std::string_view code) {
+  add({Diagnostic::Severity::warning, place, printable(path), printable(message), std::string(code)}, warnings_);
 }
 
 void Diagnostics::add(Diagnostic diagnostic, std::size_t& count) {
@@ -47,22 +44,23 @@ void Diagnostics::add(Diagnostic diagnostic, std::size_t& count) {
 }
 
 const std::vector<Diagnostic>& Diagnostics::sorted() {
-  std::stable_sort(kept_.begin(), kept_.end(),
-                   [](const Diagnostic& a, const Diagnostic& b) { return a.place < b.place; });
+  std::stable_sort(kept_.begin(), kept_.end(), [](const Diagnostic& a, const Diagnostic& b) { return a.place < b.place; });
   return kept_;
+}
+
+std::string Diagnostics::print(const Diagnostic& entry, const Files& files) {
+  const bool warning = entry.severity == Diagnostic::Severity::warning;
+  std::string out = entry.place ? files.print(entry.place) : std::string(files.name(entry.place.file));
+  out += warning ? ": warning: " : ": error: ";
+  if (!entry.path.empty()) out += concat(entry.path, ": ");
+  out += entry.message;
+  if (!entry.code.empty()) out += concat(" [", entry.code, ']');
+  return out;
 }
 
 std::string Diagnostics::print(const Files& files) {
   std::string out;
-  for (const Diagnostic& entry : sorted()) {
-    const bool warning = entry.severity == Diagnostic::Severity::warning;
-    out += entry.place ? files.print(entry.place) : std::string(files.name(entry.place.file));
-    out += warning ? ": warning: " : ": error: ";
-    if (!entry.path.empty()) out += concat(entry.path, ": ");
-    out += entry.message;
-    if (!entry.code.empty()) out += concat(" [", entry.code, ']');
-    out += '\n';
-  }
+  for (const Diagnostic& entry : sorted()) out += print(entry, files) + '\n';
   if (errors_ > kMost) out += concat("and ", errors_ - kMost, " more errors\n");
   if (warnings_ > kMost) out += concat("and ", warnings_ - kMost, " more warnings\n");
   return out;

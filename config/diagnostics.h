@@ -37,6 +37,7 @@ class Diagnostics {
 
   // One line each: "file:line:column: error: path: message" and "... warning: path: message [code]".
   std::string print(const Files& files);
+  static std::string print(const Diagnostic& entry, const Files& files);  // one of them, without a line end
 
  private:
   void add(Diagnostic diagnostic, std::size_t& count);

@@ -21,16 +21,13 @@ std::string folder_of(const std::string& path) {
   return slash == std::string::npos ? std::string() : path.substr(0, slash + 1);
 }
 
-std::string beside(const std::string& path, const std::string& other) {
-  return other.starts_with('/') ? other : folder_of(path) + other;
-}
+std::string beside(const std::string& path, const std::string& other) { return other.starts_with('/') ? other : folder_of(path) + other; }
 
 // Puts the text of `${env:NAME}` and `${file:PATH}` in; both stand for a whole value, so that nothing is
 // spliced.
 class Substitution {
  public:
-  Substitution(Sources& sources, std::string path, Reader& reader)
-      : sources_(sources), path_(std::move(path)), reader_(reader) {}
+  Substitution(Sources& sources, std::string path, Reader& reader) : sources_(sources), path_(std::move(path)), reader_(reader) {}
 
   void apply(Value& value) {
     if (value.is(Value::Kind::scalar)) substitute(value);
@@ -48,8 +45,7 @@ class Substitution {
   void substitute(Value& value) {
     const std::string written = value.text;
     if (written.find("${env:") == std::string::npos && written.find("${file:") == std::string::npos) {
-      if (written.starts_with("${") && written.ends_with('}'))
-        refuse(value, concat("expected ${env:NAME} or ${file:PATH}, got ", written));
+      if (written.starts_with("${") && written.ends_with('}')) refuse(value, concat("expected ${env:NAME} or ${file:PATH}, got ", written));
       return;
     }
     const bool whole = written.starts_with("${") && written.find('}') == written.size() - 1;
@@ -74,8 +70,7 @@ class Substitution {
     const std::string path = beside(path_, name);
     Result<std::string> text = sources_.read_file(path);
     if (!text) return refuse(value, concat("cannot read ", path, ": ", text.error().message));
-    if (text->size() > kMostSubstituteBytes)
-      return refuse(value, concat(path, " is larger than ", format_size(kMostSubstituteBytes)));
+    if (text->size() > kMostSubstituteBytes) return refuse(value, concat(path, " is larger than ", format_size(kMostSubstituteBytes)));
     value.text = std::move(*text);
     if (value.text.ends_with('\n')) value.text.pop_back();  // what editors add
     if (value.text.ends_with('\r')) value.text.pop_back();
@@ -93,18 +88,15 @@ class Substitution {
 
 class Loader {
  public:
-  Loader(Sources& sources, Files& files, Diagnostics& diagnostics)
-      : sources_(sources), files_(files), diagnostics_(diagnostics) {}
+  Loader(Sources& sources, Files& files, Diagnostics& diagnostics) : sources_(sources), files_(files), diagnostics_(diagnostics) {}
 
   Value load(std::string_view text, const std::string& path, bool main) {
     const std::uint16_t file = files_.add(path);
     Value root = parse_yaml(text, file, diagnostics_);
     if (root.is(Value::Kind::invalid)) whole_ = false;
-    if (root.is(Value::Kind::null) && main)
-      diagnostics_.error(Place{1, 1, file}, {}, "the file is empty; expected at least version: 1");
+    if (root.is(Value::Kind::null) && main) diagnostics_.error(Place{1, 1, file}, {}, "the file is empty; expected at least version: 1");
     if (root.is(Value::Kind::scalar) || root.is(Value::Kind::list))
-      diagnostics_.error(root.place, {},
-                         concat("expected a map of fields such as version: 1, got ", root.shown()));
+      diagnostics_.error(root.place, {}, concat("expected a map of fields such as version: 1, got ", root.shown()));
     if (!root.is(Value::Kind::map)) return Value();
     Reader reader(diagnostics_);
     Substitution(sources_, path, reader).apply(root);
@@ -129,8 +121,7 @@ class Loader {
     for (const Placed<std::string>& pattern : wanted) {
       for (const std::string& name : sources_.match(beside(path, pattern.value))) {
         if (std::find(seen.begin(), seen.end(), name) != seen.end()) continue;
-        if (seen.size() > kMostIncludes)
-          return reader.error(pattern.place, concat("more than ", kMostIncludes, " files"));
+        if (seen.size() > kMostIncludes) return reader.error(pattern.place, concat("more than ", kMostIncludes, " files"));
         seen.push_back(name);
         include_file(root, name, pattern.place, reader);
       }
@@ -140,8 +131,7 @@ class Loader {
  private:
   static void read_patterns(const Value& value, Reader& reader, std::vector<Placed<std::string>>& out) {
     const auto read_one = [&](const Value& one) {
-      if (reader.expect(one, Value::Kind::scalar, "a file or a pattern such as conf.d/*.yaml"))
-        out.push_back({one.text, one.place});
+      if (reader.expect(one, Value::Kind::scalar, "a file or a pattern such as conf.d/*.yaml")) out.push_back({one.text, one.place});
     };
     if (!value.is(Value::Kind::list)) return read_one(value);
     for (std::size_t i = 0; i < value.items.size(); ++i) {
@@ -162,8 +152,7 @@ class Loader {
 
   void merge(Value& root, Value::Member member) {
     if (member.key == "version") return check_version(member.value);
-    if (member.key == "include")
-      return diagnostics_.error(member.place, "include", "only the main file includes others");
+    if (member.key == "include") return diagnostics_.error(member.place, "include", "only the main file includes others");
     const auto same_key = [&](const Value::Member& other) { return other.key == member.key; };
     const auto found = std::find_if(root.members.begin(), root.members.end(), same_key);
     const bool things = member.key == "services" || member.key == "policies";
@@ -175,8 +164,7 @@ class Loader {
     } else if (listeners && found->value.is(Value::Kind::list) && member.value.is(Value::Kind::list)) {
       std::move(member.value.items.begin(), member.value.items.end(), std::back_inserter(found->value.items));
     } else if (!found->value.is(Value::Kind::invalid)) {
-      diagnostics_.error(member.place, member.key,
-                         concat("defined twice, first at ", files_.print_line(found->place)));
+      diagnostics_.error(member.place, member.key, concat("defined twice, first at ", files_.print_line(found->place)));
     }
   }
 
@@ -220,8 +208,7 @@ Result<Value> load_tree(const std::string& path, Sources& sources, Files& files,
   return root;
 }
 
-Value load_text(std::string_view text, std::string file_name, Sources& sources, Files& files,
-                Diagnostics& diagnostics) {
+Value load_text(std::string_view text, std::string file_name, Sources& sources, Files& files, Diagnostics& diagnostics) {
   return Loader(sources, files, diagnostics).load(text, file_name, true);
 }
 

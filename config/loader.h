@@ -18,7 +18,6 @@ namespace weir::config {
 Result<Value> load_tree(const std::string& path, Sources& sources, Files& files, Diagnostics& diagnostics);
 
 // The same for a text that is at hand, such as the built-in defaults. No includes.
-Value load_text(std::string_view text, std::string file_name, Sources& sources, Files& files,
-                Diagnostics& diagnostics);
+Value load_text(std::string_view text, std::string file_name, Sources& sources, Files& files, Diagnostics& diagnostics);
 
 }  // namespace weir::config

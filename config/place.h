@@ -21,9 +21,7 @@ struct Place {
 
   explicit operator bool() const { return line != 0; }
   friend bool operator==(const Place&, const Place&) = default;
-  friend bool operator<(const Place& a, const Place& b) {
-    return std::tie(a.file, a.line, a.column) < std::tie(b.file, b.line, b.column);
-  }
+  friend bool operator<(const Place& a, const Place& b) { return std::tie(a.file, a.line, a.column) < std::tie(b.file, b.line, b.column); }
 };
 
 // A field that remembers where it was written, for lints and for the access log.
@@ -42,9 +40,7 @@ class Files {
     names_.push_back(std::move(name));
     return static_cast<std::uint16_t>(names_.size() - 1);
   }
-  std::string_view name(std::uint16_t file) const {
-    return file < names_.size() ? names_[file] : std::string_view("-");
-  }
+  std::string_view name(std::uint16_t file) const { return file < names_.size() ? names_[file] : std::string_view("-"); }
   const char* c_name(std::uint16_t file) const { return file < names_.size() ? names_[file].c_str() : "-"; }
   std::size_t size() const { return names_.size(); }
 

@@ -17,16 +17,14 @@ Reader::Scope Reader::enter(std::size_t index) {
 
 bool Reader::expect(const Value& value, Value::Kind kind, std::string_view what) {
   if (value.kind == kind) return true;
-  if (value.kind != Value::Kind::invalid)
-    error(value.place, concat("expected ", what, ", got ", value.shown()));
+  if (value.kind != Value::Kind::invalid) error(value.place, concat("expected ", what, ", got ", value.shown()));
   return false;
 }
 
 void Reader::unknown_key(const Value::Member& member, const std::vector<std::string_view>& known) {
   const auto scope = enter(member.key);
   const std::string hint = did_you_mean(member.key, known);
-  error(member.place,
-        hint.empty() ? concat("unknown key; expected ", join_or(known)) : concat("unknown key", hint));
+  error(member.place, hint.empty() ? concat("unknown key; expected ", join_or(known)) : concat("unknown key", hint));
 }
 
 std::string did_you_mean(std::string_view name, const std::vector<std::string_view>& candidates) {

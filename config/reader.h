@@ -46,9 +46,7 @@ class Reader {
   const std::string& path() const { return path_; }
   std::size_t errors() const { return diagnostics_.errors(); }
   void error(Place place, std::string_view message) { diagnostics_.error(place, path_, message); }
-  void warning(Place place, std::string_view message, std::string_view code) {
-    diagnostics_.warning(place, path_, message, code);
-  }
+  void warning(Place place, std::string_view message, std::string_view code) { diagnostics_.warning(place, path_, message, code); }
 
   // True when the value is of that kind; otherwise says "expected <what>, got ...", unless it was reported
   // already.

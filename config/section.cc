@@ -10,8 +10,7 @@ std::vector<std::string_view> SectionBase::field_names() const {
   return names;
 }
 
-void SectionBase::declare(std::string_view name, std::string_view doc, Description type,
-                          const Value* default_value) {
+void SectionBase::declare(std::string_view name, std::string_view doc, Description type, const Value* default_value) {
   CHECK(index_of(name) == fields_.size());  // a field is declared once
   Field field;
   field.name = name;
@@ -27,8 +26,7 @@ std::size_t SectionBase::index_of(std::string_view name) const {
   return index;
 }
 
-void SectionBase::report_unknown(const Value::Member& member, Reader& reader,
-                                 const SectionBase* beside) const {
+void SectionBase::report_unknown(const Value::Member& member, Reader& reader, const SectionBase* beside) const {
   std::vector<std::string_view> known = field_names();
   if (beside != nullptr) {
     for (const std::string_view name : beside->field_names()) known.push_back(name);
@@ -36,9 +34,7 @@ void SectionBase::report_unknown(const Value::Member& member, Reader& reader,
   reader.unknown_key(member, known);
 }
 
-bool SectionBase::is_default(std::size_t index, const Value& value) const {
-  return write_flow(value) == fields_[index].default_text;
-}
+bool SectionBase::is_default(std::size_t index, const Value& value) const { return write_flow(value) == fields_[index].default_text; }
 
 bool SectionBase::report_missing(const Value& value, Reader& reader, const std::vector<bool>& seen) const {
   bool good = true;

@@ -92,8 +92,7 @@ class Section : public SectionBase {
       : SectionBase(std::move(name), std::move(doc)), defaults_(std::move(defaults)) {}
 
   template <class M, class C>
-  requires std::derived_from<T, C> Section& field(const char* name, M C::*member,
-                                                  const std::type_identity_t<Type<M>>& type,
+  requires std::derived_from<T, C> Section& field(const char* name, M C::*member, const std::type_identity_t<Type<M>>& type,
                                                   const char* doc) {
     return bind(name, doc, type.describe(),
                 {[type, member](const Value& v, Reader& r, T& out) { return type.read(v, r, out.*member); },
@@ -101,8 +100,7 @@ class Section : public SectionBase {
   }
 
   template <class M, class C>
-  requires std::derived_from<T, C> Section& field(const char* name, std::optional<M> C::*member,
-                                                  const std::type_identity_t<Type<M>>& type,
+  requires std::derived_from<T, C> Section& field(const char* name, std::optional<M> C::*member, const std::type_identity_t<Type<M>>& type,
                                                   const char* doc) {
     return bind(name, doc, type.describe(),
                 {[type, member](const Value& v, Reader& r, T& out) {
@@ -115,24 +113,21 @@ class Section : public SectionBase {
   }
 
   template <class M, class C>
-  requires std::derived_from<T, C> Section& field(const char* name, Placed<M> C::*member,
-                                                  const std::type_identity_t<Type<M>>& type,
+  requires std::derived_from<T, C> Section& field(const char* name, Placed<M> C::*member, const std::type_identity_t<Type<M>>& type,
                                                   const char* doc) {
-    return bind(
-        name, doc, type.describe(),
-        {[type, member](const Value& v, Reader& r, T& out) {
-           (out.*member).place = v.place;
-           return type.read(v, r, (out.*member).value);
-         },
-         [type, member](const T& from) { return std::optional<Value>(type.print((from.*member).value)); }});
+    return bind(name, doc, type.describe(),
+                {[type, member](const Value& v, Reader& r, T& out) {
+                   (out.*member).place = v.place;
+                   return type.read(v, r, (out.*member).value);
+                 },
+                 [type, member](const T& from) { return std::optional<Value>(type.print((from.*member).value)); }});
   }
 
   // A field without a member of its own: `get` makes the M to start from and to print (nothing: absent),
   // `set` puts it into T.
   template <class M>
   Section& projected(const char* name, std::type_identity_t<std::function<std::optional<M>(const T&)>> get,
-                     std::type_identity_t<std::function<void(T&, M)>> set, const Type<M>& type,
-                     const char* doc) {
+                     std::type_identity_t<std::function<void(T&, M)>> set, const Type<M>& type, const char* doc) {
     return bind(name, doc, type.describe(),
                 {[type, get, set](const Value& v, Reader& r, T& out) {
                    M value = get(out).value_or(M{});
@@ -149,18 +144,13 @@ class Section : public SectionBase {
   Section& example(const char* text) { return fields_.back().example = text, *this; }
 
   // Called before the fields of a map are read: for the place of the map itself.
-  Section& on_read(std::function<void(T&, const Value&, Reader&)> hook) {
-    return hook_ = std::move(hook), *this;
-  }
+  Section& on_read(std::function<void(T&, const Value&, Reader&)> hook) { return hook_ = std::move(hook), *this; }
 
   // Rules between fields. Called when every field was read without an error; returns false after reporting
   // one.
-  Section& check(std::function<bool(const T&, const Value&, Reader&)> rule) {
-    return rules_.push_back(std::move(rule)), *this;
-  }
+  Section& check(std::function<bool(const T&, const Value&, Reader&)> rule) { return rules_.push_back(std::move(rule)), *this; }
 
-  bool read(const Value& value, Reader& reader, T& out, FieldPlaces* places = nullptr,
-            const SectionBase* beside = nullptr) const {
+  bool read(const Value& value, Reader& reader, T& out, FieldPlaces* places = nullptr, const SectionBase* beside = nullptr) const {
     if (!reader.expect(value, Value::Kind::map, "a map of fields")) return false;
     if (hook_) hook_(out, value, reader);
     std::vector<bool> seen(fields_.size(), false);
@@ -241,8 +231,7 @@ Type<T> object(const Section<T>& section) {
   description.form = section.name();
   description.section = &section;
   return Type<T>(
-      std::move(description),
-      [&section](const Value& value, Reader& reader, T& out) { return section.read(value, reader, out); },
+      std::move(description), [&section](const Value& value, Reader& reader, T& out) { return section.read(value, reader, out); },
       [&section](const T& value) { return section.print(value); });
 }
 

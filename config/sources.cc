@@ -15,12 +15,9 @@
 namespace weir::config {
 namespace {
 
-constexpr std::size_t kMostBytes =
-    std::size_t{5} * 1024 * 1024;  // above the loader's own limit, which has the better message
+constexpr std::size_t kMostBytes = std::size_t{5} * 1024 * 1024;  // above the loader's own limit, which has the better message
 
-Error system_error(int code) {
-  return Error{std::generic_category().message(code), code};
-}
+Error system_error(int code) { return Error{std::generic_category().message(code), code}; }
 
 struct Close {
   void operator()(std::FILE* file) const { std::fclose(file); }

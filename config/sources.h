@@ -16,8 +16,7 @@ class Sources {
   virtual ~Sources() = default;
   virtual Result<std::string> read_file(const std::string& path) = 0;  // the error is the system's words
   virtual std::optional<std::string> environment(const std::string& name) = 0;
-  virtual std::vector<std::string> match(
-      const std::string& pattern) = 0;  // sorted; empty when nothing matches
+  virtual std::vector<std::string> match(const std::string& pattern) = 0;  // sorted; empty when nothing matches
 };
 
 class HostSources final : public Sources {

@@ -15,15 +15,14 @@ Description string_description(std::string form, std::string pattern = {}) {
 
 // Reads by `parse` and keeps to [min, max]; the bounds are shown as `format` writes them.
 template <class M>
-Type<M> bounded_scalar(std::string_view noun, std::string pattern, M min, M max,
-                       Result<M> (*parse)(std::string_view), std::string (*format)(M)) {
+Type<M> bounded_scalar(std::string_view noun, std::string pattern, M min, M max, Result<M> (*parse)(std::string_view),
+                       std::string (*format)(M)) {
   const std::string range = concat(format(min), " to ", format(max));
   return scalar<M>(
       string_description(concat(noun, ", ", range), std::move(pattern)),
       [=](std::string_view given) -> Result<M> {
         const Result<M> value = parse(given);
-        if (value && (*value < min || *value > max))
-          return Error{concat("expected ", range, ", got ", given)};
+        if (value && (*value < min || *value > max)) return Error{concat("expected ", range, ", got ", given)};
         return value;
       },
       [format](const M& value) { return Value::plain(format(value)); });
@@ -34,8 +33,7 @@ bool is_token(std::string_view name) {
   constexpr std::string_view kSymbols = "!#$%&'*+-.^_`|~";
   return !name.empty() && std::all_of(name.begin(), name.end(), [&](char c) {
     const char lower = ascii_lower(c);
-    return (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') ||
-           kSymbols.find(c) != std::string_view::npos;
+    return (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') || kSymbols.find(c) != std::string_view::npos;
   });
 }
 
@@ -46,13 +44,10 @@ bool has_controls(std::string_view value) {
   });
 }
 
-std::string range(std::int64_t min, std::int64_t max) {
-  return min == max ? concat(min) : concat(min, " to ", max);
-}
+std::string range(std::int64_t min, std::int64_t max) { return min == max ? concat(min) : concat(min, " to ", max); }
 
 Type<std::string> checked_text(Description description, Result<std::string> (*check)(std::string_view)) {
-  return scalar<std::string>(std::move(description), check,
-                             [](const std::string& value) { return Value::string(value); });
+  return scalar<std::string>(std::move(description), check, [](const std::string& value) { return Value::string(value); });
 }
 
 }  // namespace
@@ -63,8 +58,7 @@ bool scalar_text(const Value& value, Reader& reader, const Description& descript
   return reader.expect(value, Value::Kind::scalar, description.form);
 }
 
-void refuse_scalar(const Value& value, Reader& reader, const Description& description,
-                   std::string_view message) {
+void refuse_scalar(const Value& value, Reader& reader, const Description& description, std::string_view message) {
   if (value.origin.empty()) return reader.error(value.place, message);
   // The text may be a secret: name its source instead.
   reader.error(value.place, concat("expected ", description.form, ", got ", value.shown()));
@@ -122,8 +116,8 @@ Type<bool> boolean() {
 }
 
 Type<Duration> duration(Duration min, Duration max) {
-  return bounded_scalar<Duration>("duration", "^([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$", min, max,
-                                  parse_duration, format_duration);
+  return bounded_scalar<Duration>("duration", "^(?=.)([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$", min, max, parse_duration,
+                                  format_duration);
 }
 
 Type<std::uint64_t> size(std::uint64_t min, std::uint64_t max) {
@@ -135,30 +129,29 @@ Type<Rate> rate() {
       string_description("rate, such as 50/s, 10/m or 100/h", "^[0-9]+/[smh]$"),
       [](std::string_view given) -> Result<Rate> {
         const Result<Rate> value = parse_rate(given);
-        if (value && value.value().count == 0)
-          return Error{concat("expected a rate of at least 1, got ", given)};
+        if (value && value.value().count == 0) return Error{concat("expected a rate of at least 1, got ", given)};
         return value;
       },
       [](const Rate& value) { return Value::plain(format_rate(value)); });
 }
 
 Type<Ratio> ratio(Ratio min, Ratio max) {
-  return bounded_scalar<Ratio>("ratio", "^[0-9]{1,3}(\\.[0-9]{1,4})?%$", min, max, parse_ratio, format_ratio);
+  return bounded_scalar<Ratio>("ratio", "^[0-9]+(\\.[0-9]{1,4})?%$", min, max, parse_ratio, format_ratio);
 }
 
 Type<std::string> text() {
-  return checked_text(string_description("text"),
-                      [](std::string_view given) -> Result<std::string> { return std::string(given); });
+  return checked_text(string_description("text"), [](std::string_view given) -> Result<std::string> { return std::string(given); });
 }
 
 Type<std::string> name() {
   static constexpr std::size_t kLongest = 128;  // names become metric labels
-  return checked_text(string_description("name"), [](std::string_view given) -> Result<std::string> {
-    if (given.empty() || given.size() > kLongest)
-      return Error{concat("expected a name of 1 to ", kLongest, " characters, got ", given.size())};
-    if (has_controls(given)) return Error{"a name has no control characters"};
-    return std::string(given);
-  });
+  return checked_text(string_description("name", "^[^\\u0000-\\u0008\\u000a-\\u001f\\u007f]{1,128}$"),
+                      [](std::string_view given) -> Result<std::string> {
+                        if (given.empty() || given.size() > kLongest)
+                          return Error{concat("expected a name of 1 to ", kLongest, " characters, got ", given.size())};
+                        if (has_controls(given)) return Error{"a name has no control characters"};
+                        return std::string(given);
+                      });
 }
 
 Type<std::string> header_name() {
@@ -171,8 +164,7 @@ Type<std::string> header_name() {
 
 Type<std::string> header_value() {
   return checked_text(string_description("header value"), [](std::string_view given) -> Result<std::string> {
-    const bool padded = !given.empty() && (given.front() == ' ' || given.back() == ' ' ||
-                                           given.front() == '\t' || given.back() == '\t');
+    const bool padded = !given.empty() && (given.front() == ' ' || given.back() == ' ' || given.front() == '\t' || given.back() == '\t');
     if (has_controls(given)) return Error{"a header value has no control characters or line ends"};
     if (padded) return Error{"a header value neither begins nor ends with a blank"};
     return std::string(given);
@@ -180,14 +172,12 @@ Type<std::string> header_value() {
 }
 
 Type<std::string> url_path() {
-  return checked_text(string_description("path", "^/[^?#\\s]*$"),
-                      [](std::string_view given) -> Result<std::string> {
-                        if (!given.starts_with('/'))
-                          return Error{concat("expected a path that begins with /, got ", given)};
-                        if (given.find_first_of("?# \t\r\n") != std::string_view::npos || has_controls(given))
-                          return Error{concat("a path has no blank, query or fragment, got ", given)};
-                        return std::string(given);
-                      });
+  return checked_text(string_description("path", "^/[^?#\\u0000-\\u0020\\u007f]*$"), [](std::string_view given) -> Result<std::string> {
+    if (!given.starts_with('/')) return Error{concat("expected a path that begins with /, got ", given)};
+    if (given.find_first_of("?# \t\r\n") != std::string_view::npos || has_controls(given))
+      return Error{concat("a path has no blank, query or fragment, got ", given)};
+    return std::string(given);
+  });
 }
 
 Type<std::string> reference(std::string kind) {
@@ -197,19 +187,16 @@ Type<std::string> reference(std::string kind) {
     out = value.text;
     const std::vector<std::string>* known = reader.known(kind);
     if (known == nullptr || std::find(known->begin(), known->end(), value.text) != known->end()) return true;
-    const std::string hint =
-        value.origin.empty() ? did_you_mean(value.text, {known->begin(), known->end()}) : std::string();
+    const std::string hint = value.origin.empty() ? did_you_mean(value.text, {known->begin(), known->end()}) : std::string();
     reader.error(value.place, concat("no such ", kind, ", got ", value.shown(), hint));
     return false;
   };
-  return Type<std::string>(description, std::move(read),
-                           [](const std::string& name) { return Value::string(name); });
+  return Type<std::string>(description, std::move(read), [](const std::string& name) { return Value::string(name); });
 }
 
 Result<std::int64_t> integer::bounded(std::string_view text, std::int64_t min, std::int64_t max) {
   const Result<std::int64_t> number = parse_integer(text);
-  if (number && (*number < min || *number > max))
-    return Error{concat("expected ", range(min, max), ", got ", text)};
+  if (number && (*number < min || *number > max)) return Error{concat("expected ", range(min, max), ", got ", text)};
   return number;
 }
 

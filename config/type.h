@@ -30,7 +30,8 @@ struct Description {
   Json json = Json::any;
   std::string form;                     // for people: "duration, 1ms to 1h"
   std::string pattern;                  // of a string, as JSON Schema writes it
-  std::optional<std::int64_t> minimum;  // of an integer; of a list: its length
+  std::string key_pattern;              // of the keys of a map without declared fields
+  std::optional<std::int64_t> minimum;  // of an integer; of a list: its length; of a string: it may be written as a number, in these bounds
   std::optional<std::int64_t> maximum;
   std::vector<std::string> values;       // the only strings allowed
   std::vector<Description> parts;        // list: the item; map: the value; any: the alternatives
@@ -45,9 +46,7 @@ class Type {
   using Print = std::function<Value(const M&)>;
 
   Type(Description description, Read read, Print print)
-      : rules_(
-            std::make_shared<const Rules>(Rules{std::move(description), std::move(read), std::move(print)})) {
-  }
+      : rules_(std::make_shared<const Rules>(Rules{std::move(description), std::move(read), std::move(print)})) {}
 
   // False, with the error reported, when the value is not of this type; `out` holds the default before.
   bool read(const Value& value, Reader& reader, M& out) const { return rules_->read(value, reader, out); }
@@ -71,8 +70,7 @@ Type<M> custom(Description description, Read read, Print print) {
 
 // A scalar whose text `parse` turns into M; its error becomes the message.
 template <class M>
-Type<M> scalar(Description description, std::function<Result<M>(std::string_view)> parse,
-               std::function<Value(const M&)> print);
+Type<M> scalar(Description description, std::function<Result<M>(std::string_view)> parse, std::function<Value(const M&)> print);
 
 Type<bool> boolean();
 Type<Duration> duration(Duration min = 1ms, Duration max = 24h * 365);
@@ -99,11 +97,8 @@ struct integer {
   std::int64_t max;
 
   template <std::integral I>
-  requires(!std::same_as<I, bool>) operator Type<I>()
-      const {  // NOLINT(google-explicit-constructor): it stands for the type of the member
-    const auto parse = [lowest = min, highest = max](std::string_view text) {
-      return bounded(text, lowest, highest);
-    };
+  requires(!std::same_as<I, bool>) operator Type<I>() const {  // NOLINT(google-explicit-constructor): it stands for the type of the member
+    const auto parse = [lowest = min, highest = max](std::string_view text) { return bounded(text, lowest, highest); };
     return scalar<I>(
         description(min, max),
         [parse](std::string_view text) -> Result<I> {
@@ -121,8 +116,7 @@ struct integer {
 
 namespace type_detail {
 bool scalar_text(const Value& value, Reader& reader, const Description& description);
-void refuse_scalar(const Value& value, Reader& reader, const Description& description,
-                   std::string_view message);
+void refuse_scalar(const Value& value, Reader& reader, const Description& description, std::string_view message);
 void refuse_word(const Value& value, Reader& reader, const std::vector<std::string>& words);
 bool list_length(const Value& value, Reader& reader, std::size_t min, std::size_t max);
 Description list_description(Description item, std::size_t min, std::size_t max);
@@ -130,8 +124,7 @@ Description words_description(std::vector<std::string> words);
 }  // namespace type_detail
 
 template <class M>
-Type<M> scalar(Description description, std::function<Result<M>(std::string_view)> parse,
-               std::function<Value(const M&)> print) {
+Type<M> scalar(Description description, std::function<Result<M>(std::string_view)> parse, std::function<Value(const M&)> print) {
   const Description copy = description;
   auto read = [copy, parse = std::move(parse)](const Value& value, Reader& reader, M& out) {
     if (!type_detail::scalar_text(value, reader, copy)) return false;
@@ -197,8 +190,7 @@ Type<std::vector<M>> list_of(Type<M> item, std::size_t min = 0, std::size_t max 
     for (const M& one : items) out.add(item.print(one));
     return out;
   };
-  return Type<std::vector<M>>(type_detail::list_description(item.describe(), min, max), std::move(read),
-                              std::move(print));
+  return Type<std::vector<M>>(type_detail::list_description(item.describe(), min, max), std::move(read), std::move(print));
 }
 
 template <class M>
@@ -210,6 +202,7 @@ Type<Entries<M>> map_of(Type<std::string> key, Type<M> item) {
   Description description;
   description.json = Description::Json::map;
   description.form = concat("map of ", key.describe().form, " to ", item.describe().form);
+  description.key_pattern = key.describe().pattern;
   description.parts = {item.describe()};
   auto read = [key, item](const Value& value, Reader& reader, Entries<M>& out) {
     out.clear();

@@ -16,11 +16,10 @@ Value Value::string(std::string text) {
   const auto part_of_number = [](char c) {
     return (c >= '0' && c <= '9') || std::string_view("+-.eExob_:").find(c) != std::string_view::npos;
   };
-  const bool number = text.find_first_of("0123456789.") != std::string::npos &&
-                      std::all_of(text.begin(), text.end(), part_of_number);
+  const bool number = text.find_first_of("0123456789.") != std::string::npos && std::all_of(text.begin(), text.end(), part_of_number);
   const std::string word = ascii_lower(text);
-  const bool ambiguous = number || word == "true" || word == "false" || word == "null" || word == "y" ||
-                         word == "n" || word == "~" || is_yaml11_boolean(word);
+  const bool ambiguous =
+      number || word == "true" || word == "false" || word == "null" || word == "y" || word == "n" || word == "~" || is_yaml11_boolean(word);
   Value value = plain(std::move(text));
   value.quoted = ambiguous;
   return value;
@@ -39,8 +38,7 @@ Value Value::map() {
 }
 
 const Value::Member* Value::find(std::string_view key) const {
-  const auto found =
-      std::find_if(members.begin(), members.end(), [key](const Member& m) { return m.key == key; });
+  const auto found = std::find_if(members.begin(), members.end(), [key](const Member& m) { return m.key == key; });
   return found == members.end() ? nullptr : &*found;
 }
 
@@ -51,21 +49,15 @@ void Value::add(std::string key, Value value) {
   members.push_back(std::move(member));
 }
 
-void Value::add(Value item) {
-  items.push_back(std::move(item));
-}
+void Value::add(Value item) { items.push_back(std::move(item)); }
 
 std::string Value::shown() const {
   switch (kind) {
-    case Kind::null:
-      return "nothing";
-    case Kind::list:
-      return "a list";
-    case Kind::map:
-      return "a map";
+    case Kind::null: return "nothing";
+    case Kind::list: return "a list";
+    case Kind::map: return "a map";
     case Kind::scalar:
-    case Kind::invalid:
-      break;
+    case Kind::invalid: break;
   }
   if (!origin.empty()) return concat("the value of ", origin);
   return text.empty() ? "an empty text" : text;

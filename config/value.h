@@ -25,14 +25,13 @@ struct Value {
   Kind kind = Kind::null;
   bool quoted = false;  // a scalar in quotes, or a block scalar
   Place place;
-  std::string text;    // of a scalar, after substitution
-  std::string origin;  // "${env:NAME}" where the text came from elsewhere: messages show this, never the text
+  std::string text;             // of a scalar, after substitution
+  std::string origin;           // "${env:NAME}" where the text came from elsewhere: messages show this, never the text
   std::vector<Value> items;     // of a list
   std::vector<Member> members;  // of a map, in the order of the file
 
-  static Value plain(std::string text);  // written as it is
-  static Value string(
-      std::string text);  // written in quotes where a YAML tool could take it for something else
+  static Value plain(std::string text);   // written as it is
+  static Value string(std::string text);  // written in quotes where a YAML tool could take it for something else
   static Value list();
   static Value map();
 

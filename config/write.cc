@@ -1,6 +1,7 @@
 #include "config/write.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace weir::config {
 namespace {
@@ -14,14 +15,12 @@ bool plain_is_safe(std::string_view text) {
   if (is_yaml11_boolean(text)) return false;
   if (equal_ignoring_case(text, "null")) return false;
   if (text.front() == ' ' || text.back() == ' ' || text.front() == ':' || text.back() == ':') return false;
-  if (text.starts_with("- ") || text.starts_with("? ") || text.starts_with("---") || text.starts_with("..."))
-    return false;
+  if (text.starts_with("- ") || text.starts_with("? ") || text.starts_with("---") || text.starts_with("...")) return false;
   if (text.find(": ") != std::string_view::npos) return false;
   return std::all_of(text.begin(), text.end(),
                      [&](char c) {
                        const auto byte = static_cast<unsigned char>(c);
-                       return byte >= 0x20 && byte < 0x7f &&
-                              (kNever.find(c) == std::string_view::npos || c == '%');
+                       return byte >= 0x20 && byte < 0x7f && (kNever.find(c) == std::string_view::npos || c == '%');
                      }) &&
          text.front() != '%';
 }
@@ -66,12 +65,8 @@ std::string key_text(std::string_view key) {
 void append_flow(std::string& out, const Value& value) {
   switch (value.kind) {
     case Value::Kind::null:
-    case Value::Kind::invalid:
-      out += "null";
-      break;
-    case Value::Kind::scalar:
-      out += scalar_text(value.text, value.quoted);
-      break;
+    case Value::Kind::invalid: out += "null"; break;
+    case Value::Kind::scalar: out += scalar_text(value.text, value.quoted); break;
     case Value::Kind::list:
       out += '[';
       for (std::size_t i = 0; i < value.items.size(); ++i) {
@@ -100,8 +95,7 @@ bool fits_on_line(const Value& value, std::size_t used) {
 void append_block(std::string& out, const Value& value, std::size_t indent, bool top);
 
 // After "key:" or "-": the rest on the same line, or a block below.
-void append_below(std::string& out, const Value& value, std::size_t indent, bool list_item,
-                  std::size_t used) {
+void append_below(std::string& out, const Value& value, std::size_t indent, bool list_item, std::size_t used) {
   if (fits_on_line(value, used)) {
     out += ' ';
     append_flow(out, value);
@@ -126,8 +120,8 @@ void append_block(std::string& out, const Value& value, std::size_t indent, bool
   for (const Value::Member& member : value.members) {
     const std::string key = key_text(member.key);
     out += concat(margin, key, ':');
-    const bool named_things = top && member.value.is(Value::Kind::map) && !member.value.members.empty() &&
-                              member.value.members[0].value.is(Value::Kind::map);
+    const bool named_things =
+        top && member.value.is(Value::Kind::map) && !member.value.members.empty() && member.value.members[0].value.is(Value::Kind::map);
     if (named_things) {  // services and policies read better one below the other, however short
       out += '\n';
       append_block(out, member.value, indent + 2, false);
@@ -139,14 +133,11 @@ void append_block(std::string& out, const Value& value, std::size_t indent, bool
 
 void append_json(std::string& out, const Value& value) {
   const auto as_is = [](const Value& scalar) {
-    return !scalar.quoted &&
-           (scalar.text == "true" || scalar.text == "false" || parse_integer(scalar.text).ok());
+    return !scalar.quoted && (scalar.text == "true" || scalar.text == "false" || parse_integer(scalar.text).ok());
   };
   switch (value.kind) {
     case Value::Kind::null:
-    case Value::Kind::invalid:
-      out += "null";
-      break;
+    case Value::Kind::invalid: out += "null"; break;
     case Value::Kind::scalar:
       if (as_is(value)) {
         out += value.text;
@@ -175,6 +166,28 @@ void append_json(std::string& out, const Value& value) {
   }
 }
 
+bool is_collection(const Value& value) { return !value.items.empty() || !value.members.empty(); }
+
+void append_json_indented(std::string& out, const Value& value, std::size_t indent) {
+  const bool simple = value.is(Value::Kind::list) && std::none_of(value.items.begin(), value.items.end(), is_collection);
+  if (!is_collection(value) || simple) return append_json(out, value);
+  const std::string margin = concat('\n', std::string(indent + 2, ' '));
+  const bool map = value.is(Value::Kind::map);
+  out += map ? '{' : '[';
+  std::string_view separator = "";
+  for (const Value& item : value.items) {
+    out += concat(std::exchange(separator, ","), margin);
+    append_json_indented(out, item, indent + 2);
+  }
+  for (const Value::Member& member : value.members) {
+    out += concat(std::exchange(separator, ","), margin);
+    append_escaped(out, member.key);
+    out += ": ";
+    append_json_indented(out, member.value, indent + 2);
+  }
+  out += concat('\n', std::string(indent, ' '), map ? '}' : ']');
+}
+
 }  // namespace
 
 std::string write_flow(const Value& value) {
@@ -193,6 +206,12 @@ std::string write_yaml(const Value& value) {
     out += '\n';
   }
   return out;
+}
+
+std::string write_json_indented(const Value& value) {
+  std::string out;
+  append_json_indented(out, value, 0);
+  return out + '\n';
 }
 
 std::string write_json(const Value& value) {

@@ -13,5 +13,7 @@ namespace weir::config {
 std::string write_yaml(const Value& value);  // a document, ending in a line end
 std::string write_flow(const Value& value);  // one line: { total: 2s, methods: [GET, POST] }
 std::string write_json(const Value& value);  // one line
+// Indented by two, lists of scalars on one line; ends in a line end.
+std::string write_json_indented(const Value& value);
 
 }  // namespace weir::config

@@ -51,8 +51,7 @@ class Lines {
   std::size_t characters(std::size_t line, std::size_t bytes) const {
     if (line >= starts_.size()) return bytes;
     if (line != counted_.line || bytes < counted_.bytes) counted_ = {line, 0, 0};
-    const std::string_view more =
-        text_.substr(std::min(starts_[line] + counted_.bytes, text_.size()), bytes - counted_.bytes);
+    const std::string_view more = text_.substr(std::min(starts_[line] + counted_.bytes, text_.size()), bytes - counted_.bytes);
     const auto begins = [](char c) { return (static_cast<unsigned char>(c) & 0xc0U) != 0x80U; };
     counted_.characters += static_cast<std::size_t>(std::count_if(more.begin(), more.end(), begins));
     counted_.bytes = bytes;
@@ -100,8 +99,7 @@ struct Stop {};  // thrown by the builder through yaml-cpp to end the parse; nev
 
 class Builder final : public YAML::EventHandler {
  public:
-  Builder(const Lines& lines, std::uint16_t file, Diagnostics& diagnostics)
-      : lines_(lines), file_(file), diagnostics_(diagnostics) {}
+  Builder(const Lines& lines, std::uint16_t file, Diagnostics& diagnostics) : lines_(lines), file_(file), diagnostics_(diagnostics) {}
 
   Value take_root() { return std::move(root_); }
   Place place(const YAML::Mark& mark) const {
@@ -136,8 +134,7 @@ class Builder final : public YAML::EventHandler {
     add(std::move(value));
   }
 
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-                const std::string& text) override {
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& text) override {
     Value value = Value::plain(text);
     value.place = place(mark);
     value.quoted = tag == "!";
@@ -151,20 +148,17 @@ class Builder final : public YAML::EventHandler {
     }
     if (!check_properties(value.place, tag, anchor)) value.kind = Value::Kind::invalid;
     if (!value.quoted && is_yaml11_boolean(text)) {
-      say(value.place,
-          concat(text, " is a boolean to YAML 1.1 tools; write true or false, or put the text in quotes"));
+      say(value.place, concat(text, " is a boolean to YAML 1.1 tools; write true or false, or put the text in quotes"));
       value.kind = Value::Kind::invalid;
     }
     add(std::move(value));
   }
 
-  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-                       YAML::EmitterStyle::value) override {
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
     open(Value::list(), mark, tag, anchor);
   }
   void OnSequenceEnd() override { close(); }
-  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-                  YAML::EmitterStyle::value) override {
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
     open(Value::map(), mark, tag, anchor);
   }
   void OnMapEnd() override { close(); }
@@ -174,13 +168,11 @@ class Builder final : public YAML::EventHandler {
     Value value;
     Value::Member entry;  // of a map: the key that waits for its value
     bool has_key = false;
-    bool dropped = false;  // the value of this key was refused: it is built, in silence, and thrown away
+    bool dropped = false;                                  // the value of this key was refused: it is built, in silence, and thrown away
     std::unordered_map<std::string, std::uint32_t> lines;  // of the keys so far
   };
 
-  bool expects_key() const {
-    return !stack_.empty() && stack_.back().value.is(Value::Kind::map) && !stack_.back().has_key;
-  }
+  bool expects_key() const { return !stack_.empty() && stack_.back().value.is(Value::Kind::map) && !stack_.back().has_key; }
   bool silent() const {
     return std::any_of(stack_.begin(), stack_.end(), [](const Frame& frame) { return frame.dropped; });
   }
@@ -304,8 +296,7 @@ std::size_t find_garbage(std::string_view text, std::string_view& what) {
 class ViewBuffer final : public std::streambuf {
  public:
   explicit ViewBuffer(std::string_view text) {
-    char* begin =
-        const_cast<char*>(text.data());  // a read area: streambuf asks for char*, and nothing writes to it
+    char* begin = const_cast<char*>(text.data());  // a read area: streambuf asks for char*, and nothing writes to it
     setg(begin, begin, begin + text.size());
   }
 };
@@ -321,8 +312,7 @@ bool report_tab(const Lines& lines, const YAML::Mark& mark, std::uint16_t file, 
 }
 
 // `{ level: ${env:X} }`: inside a flow collection the braces are YAML's own.
-bool report_bare_substitution(const Lines& lines, const YAML::Mark& mark, std::uint16_t file,
-                              Diagnostics& diagnostics) {
+bool report_bare_substitution(const Lines& lines, const YAML::Mark& mark, std::uint16_t file, Diagnostics& diagnostics) {
   if (mark.line < 0 || mark.column < 1) return false;
   const auto line = static_cast<std::size_t>(mark.line);
   const auto column = static_cast<std::size_t>(mark.column) - 1;
@@ -363,11 +353,9 @@ Value parse_yaml(std::string_view text, std::uint16_t file, Diagnostics& diagnos
     return builder.take_root();
   } catch (const Stop&) {  // said already
   } catch (const YAML::Exception& problem) {
-    if (!report_tab(lines, problem.mark, file, diagnostics) &&
-        !report_bare_substitution(lines, problem.mark, file, diagnostics))
+    if (!report_tab(lines, problem.mark, file, diagnostics) && !report_bare_substitution(lines, problem.mark, file, diagnostics))
       diagnostics.error(builder.place(problem.mark), {}, syntax_message(problem));
-  } catch (
-      const std::exception& problem) {  // memory, or a bug in the library: refuse the file, not the process
+  } catch (const std::exception& problem) {  // memory, or a bug in the library: refuse the file, not the process
     diagnostics.error(Place{1, 1, file}, {}, concat("not valid YAML: ", std::string_view(problem.what())));
   }
   return broken;

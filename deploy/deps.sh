@@ -8,9 +8,9 @@ set -eu
 
 build="g++ make cmake ninja-build pkg-config ccache libevent-dev libnghttp2-dev libssl-dev libyaml-cpp-dev prometheus-cpp-dev
   libcurl4-openssl-dev zlib1g-dev libc-ares-dev libsystemd-dev libcli11-dev nlohmann-json3-dev curl"
-test="catch2 clang clang-format clang-tidy libclang-rt-14-dev node-llhttp python3 python3-yaml nginx-light wrk strace
-  dnsmasq-base procps iproute2 openssl systemd nghttp2-client valgrind"
-perf="haproxy nginx-light nghttp2-proxy nghttp2-client wrk strace valgrind python3 procps util-linux"
+test="catch2 clang clang-format clang-tidy libclang-rt-14-dev node-llhttp python3 python3-yaml python3-jsonschema nginx-light wrk strace
+  dnsmasq-base procps iproute2 openssl systemd nghttp2-client nghttp2-server python3-h2 python3-grpcio valgrind"
+perf="haproxy nginx-light nghttp2-proxy nghttp2-client nghttp2-server openssl wrk strace valgrind python3 procps util-linux"
 
 case "${1:-build}" in
   build) wanted=$build ;;

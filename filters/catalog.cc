@@ -11,12 +11,7 @@ namespace weir {
 
 const FilterCatalog& filter_catalog() {
   static const FilterCatalog catalog = {
-      &timeout_filter(),
-      &retry_filter(),
-      &circuit_breaker_filter(),
-      &concurrency_limit_filter(),
-      &rate_limit_filter(),
-      &load_shed_filter(),
+      &timeout_filter(), &retry_filter(), &circuit_breaker_filter(), &concurrency_limit_filter(), &rate_limit_filter(), &load_shed_filter(),
   };
   return catalog;
 }

@@ -3,9 +3,10 @@
 # compilers, warnings as errors, and runs every test.
 #
 # usage: tests/run.sh            exit status 0: everything passed; the last line is ctest's summary over all steps
-#   asan     g++ with ASan and UBSan: unit, scenario, swarm, golden, lint and deploy tests
-#   clang    clang builds everything, fuzzers included, and each fuzzer runs its seeds and a few seconds more
-#   release  as shipped (-O2): the end-to-end tests with real sockets, servers and clients
+#   asan     clang with ASan and UBSan: unit, scenario, swarm, cut, golden, lint and deploy tests
+#   fuzz     of the same build, each fuzzer runs the kept corpora and then 60 seconds more, as many at once as there are CPUs; WEIR_FUZZ_SECONDS changes it
+#   tsan     g++ with TSan: what threads share, hammered by four
+#   release  g++, as shipped (-O2): the end-to-end tests with real sockets, servers and clients
 #   tidy     clang-tidy over the production code; only with WEIR_TIDY=1, for it takes as long as the rest
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -58,18 +59,37 @@ run_tests() {  # preset, ctest arguments...
   fi
 }
 
+# One program of Catch2 tests, counted as one test.
+run_program() {  # preset, program, arguments...
+  say "test $1: $2"
+  "build/$1/tests/$2" "${@:3}"
+  count "$1-$2" $?
+}
+
+# One fuzzer from its kept corpora for a short time, with a seed that stays, so that a push is judged by what it changes; long runs look farther.
+# What it finds of interest goes to build/fuzz/corpus, what breaks to build/fuzz.
+fuzz_one() {  # name, seconds
+  local corpora=("build/fuzz/corpus/$1")
+  mkdir -p "${corpora[0]}"
+  mapfile -t -O 1 corpora <"build/asan/tests/$1.corpora"
+  "build/asan/tests/$1" -seed=1 -max_total_time="$2" -timeout=25 -rss_limit_mb=2048 -malloc_limit_mb=512 -verbosity=1 -print_final_stats=1 \
+    -artifact_prefix="build/fuzz/$1-" "${corpora[@]}" >"build/fuzz/$1.log" 2>&1
+  echo "$?" >"build/fuzz/$1.status"
+}
+
 fuzz_briefly() {
-  local program name corpora
-  for program in build/fuzz/tests/*_fuzz; do
-    [ -x "$program" ] || continue
-    name=$(basename "$program")
-    corpora=("build/fuzz/corpus/$name")  # what is found goes into the first
-    mkdir -p "${corpora[0]}"
-    [ ! -d "tests/fuzz/seeds/${name%_fuzz}" ] || corpora+=("tests/fuzz/seeds/${name%_fuzz}")
-    say "fuzz $name"
-    "$program" -max_total_time=5 -timeout=5 -rss_limit_mb=2048 -verbosity=0 -artifact_prefix="build/fuzz/" \
-      "${corpora[@]}" >"build/fuzz/$name.log" 2>&1
-    local status=$?
+  local program name names=() seconds=${WEIR_FUZZ_SECONDS:-60}
+  for program in build/asan/tests/*.corpora; do
+    names+=("$(basename "$program" .corpora)")
+    rm -f "build/fuzz/${names[-1]}.status"
+  done
+  say "fuzz ${names[*]}, ${seconds}s each"
+  export -f fuzz_one
+  printf '%s\n' "${names[@]}" | xargs -I '{}' -P "$jobs" bash -c 'fuzz_one "$1" "$2"' _ '{}' "$seconds"
+  for name in "${names[@]}"; do
+    local status
+    status=$(cat "build/fuzz/$name.status" 2>/dev/null || echo 1)
+    printf '%s: %s inputs\n' "$name" "$(sed -n 's/^stat::number_of_executed_units: *//p' "build/fuzz/$name.log")"
     [ "$status" = 0 ] || tail -n 40 "build/fuzz/$name.log"
     count "$name" "$status"
   done
@@ -78,7 +98,7 @@ fuzz_briefly() {
 tidy() {
   say "tidy"
   find proxy filters config -name '*.cc' -print0 | sort -z |
-    xargs -0 -n 4 -P "$jobs" clang-tidy -p build/clang --quiet >build/tidy.log 2>build/tidy-errors.log
+    xargs -0 -n 4 -P "$jobs" clang-tidy -p build/asan --quiet >build/tidy.log 2>build/tidy-errors.log
   local status=$?
   if [ "$status" != 0 ]; then grep -E 'warning:|error:' build/tidy.log | sort -u | head -n 60; fi
   count tidy "$status"
@@ -87,9 +107,8 @@ tidy() {
 say "packages"
 bash deploy/deps.sh test || { echo "tests/run.sh: the packages could not be installed"; exit 1; }
 
-build asan && run_tests asan --label-exclude e2e
-build clang -DCMAKE_CXX_FLAGS_DEBUG=-O0
-build fuzz:fuzzers && fuzz_briefly
+build asan && run_tests asan --label-exclude e2e && fuzz_briefly
+build tsan:test_exact && run_program tsan test_exact "*four threads*"
 build release && run_tests release --label-regex e2e
 [ -z "${WEIR_TIDY:-}" ] || tidy
 

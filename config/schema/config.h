@@ -11,10 +11,12 @@
 #include <utility>
 #include <vector>
 
+#include "proxy/base/text.h"
 #include "proxy/base/time.h"
 #include "proxy/chain/filter.h"
 #include "proxy/message/match.h"
 #include "proxy/runtime/address.h"
+#include "proxy/runtime/name_resolver.h"
 #include "proxy/upstream/service_config.h"
 
 namespace weir {
@@ -32,7 +34,7 @@ struct LogConfig {
   bool json = false;
 };
 
-struct AccessLogWhen {  // a line is always written when any of these holds
+struct AccessLogWhen {                        // a line is always written when any of these holds
   std::vector<std::pair<int, int>> statuses;  // ranges, inclusive
   std::optional<Duration> slower_than;
   bool decided = false;
@@ -54,11 +56,36 @@ struct ListenerLimits {
   std::uint32_t connections = 10000;
   std::size_t header_bytes = std::size_t{60} * 1024;
   std::uint32_t headers = 100;
+  std::uint32_t streams = 100;
+  Rate resets{100, 1s};
+  std::uint32_t handshakes = 1000;
 };
 
 struct ListenerTimeouts {
   Duration request_headers = std::chrono::seconds(10);
   Duration idle = std::chrono::hours(1);
+  Duration tls_handshake = std::chrono::seconds(5);
+};
+
+struct TlsFiles {
+  std::string certificate, key;
+};
+
+struct ClientAuthConfig {
+  std::string ca;       // a file
+  bool require = true;  // false: who has no certificate is let in too
+  std::vector<std::string> allow_names;
+};
+
+enum class AlpnProtocol : std::uint8_t { h2, http11 };
+
+struct ListenerTlsConfig {
+  std::string certificate, key;        // files: one pair ...
+  std::vector<TlsFiles> certificates;  // ... or several, by the name that the client asks for
+  TlsVersion min_version = TlsVersion::v1_2;
+  std::vector<AlpnProtocol> alpn = {AlpnProtocol::h2, AlpnProtocol::http11};
+  std::optional<ClientAuthConfig> client;     // absent: clients are not asked for a certificate
+  std::shared_ptr<TlsServerContext> context;  // what the loader made of all that
 };
 
 struct HeaderEdits {
@@ -83,7 +110,7 @@ struct RouteConfig {
   // Exactly one of: targets (one or, for a split, several), respond.
   std::vector<SplitTarget> targets;
   std::optional<RespondConfig> respond;
-  std::string policy;  // empty: the service's, else the direction's built-in
+  std::string policy;                         // empty: the service's, else the direction's built-in
   std::optional<std::string> rewrite_prefix;  // replaces match.path_prefix
   HeaderEdits request_headers;
   HeaderEdits response_headers;
@@ -97,8 +124,15 @@ struct ListenerConfig {
   ListenerLimits limits;
   ListenerTimeouts timeouts;
   bool half_close = false;
+  std::optional<ListenerTlsConfig> tls;  // absent: clear text
   std::vector<RouteConfig> routes;
   PolicyPlace place;
+};
+
+struct PolicyChoice {
+  enum class By : std::uint8_t { route, service, direction };
+  const PolicySpec* policy = nullptr;
+  By by = By::direction;
 };
 
 struct Config {
@@ -108,14 +142,18 @@ struct Config {
   std::optional<AccessLogConfig> access_log;
   Duration drain_timeout = std::chrono::seconds(25);
   MetricsConfig metrics;
+  ResolverOptions resolver;
   std::vector<ListenerConfig> listeners;
   std::map<std::string, ServiceConfig> services;
   std::map<std::string, std::shared_ptr<const PolicySpec>> policies;  // default-outbound and default-inbound always among them
-  std::map<std::string, std::string> substituted;  // texts that came from elsewhere, and from where: "${env:NAME}"
-  std::shared_ptr<const void> files;  // keeps the file names alive that PolicyPlace points at
+  std::map<std::string, std::string> substituted;                     // texts that came from elsewhere, and from where: "${env:NAME}"
+  std::shared_ptr<const void> files;                                  // keeps the file names alive that PolicyPlace points at
 
   // The policy of a request by the rule of the contract: the route's, else the service's, else the direction's built-in.
-  const PolicySpec& policy_for(const ListenerConfig& listener, const RouteConfig& route, const std::string& service) const;
+  PolicyChoice choose_policy(const ListenerConfig& listener, const RouteConfig& route, const std::string& service) const;
+  const PolicySpec& policy_for(const ListenerConfig& listener, const RouteConfig& route, const std::string& service) const {
+    return *choose_policy(listener, route, service).policy;
+  }
 };
 
 }  // namespace weir

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
 #include <string>
+
+#include "proxy/chain/worst_case.h"
 
 namespace weir {
 namespace {
@@ -32,6 +35,7 @@ class PolicyLint {
     for (const FilterDraft* filter : filters) {
       if (filter->mode == FilterMode::disabled) continue;
       filters_.push_back({filter, filter->factory->facts(filter->config.get())});
+      steps_.push_back({filters_.back().facts, true, true});  // lints speak of a filter on trial as of one that acts
     }
   }
 
@@ -59,30 +63,22 @@ class PolicyLint {
   // "line 25", or the file too where it is another one.
   std::string line(const Linted& filter, std::string_view field, const Linted& seen_from) const {
     const Place place = filter.place(field);
-    return place.file == seen_from.filter->place.file ? concat("line ", place.line)
-                                                      : files_.print_line(place);
+    return place.file == seen_from.filter->place.file ? concat("line ", place.line) : files_.print_line(place);
   }
 
   // The shortest total that bounds filter `inner` from outside or by itself; null when none does.
   const Linted* bounding_total(std::size_t inner, bool itself) const {
-    const Linted* shortest = nullptr;
-    for (std::size_t outer = 0; outer < inner + (itself ? 1U : 0U); ++outer) {
-      const Duration total = filters_[outer].facts.total;
-      if (total > Duration::zero() && (shortest == nullptr || total < shortest->facts.total))
-        shortest = &filters_[outer];
-    }
-    return shortest;
+    const std::size_t shortest = shortest_total(steps_, inner + (itself ? 1U : 0U));
+    return shortest == WorstCase::kNone ? nullptr : &filters_[shortest];
   }
 
   bool try_over_total(std::size_t inner) {
     const Linted& tries = filters_[inner];
     const Linted* total = bounding_total(inner, true);
-    if (total == nullptr || tries.facts.try_limit == Duration::zero() ||
-        tries.facts.try_limit < total->facts.total)
-      return false;
+    if (total == nullptr || tries.facts.try_limit == Duration::zero() || tries.facts.try_limit < total->facts.total) return false;
     say(tries, "response_headers",
-        concat("a try's limit (", format_duration(tries.facts.try_limit), ") is not below the total (",
-               format_duration(total->facts.total), ", ", line(*total, "total", tries), ")"),
+        concat("a try's limit (", format_duration(tries.facts.try_limit), ") is not below the total (", format_duration(total->facts.total),
+               ", ", line(*total, "total", tries), ")"),
         "try-over-total");
     return true;
   }
@@ -97,8 +93,8 @@ class PolicyLint {
       if (tries.facts.try_limit * retry.facts.max_attempts <= total->facts.total) continue;
       say(retry, "max_attempts",
           concat(retry.facts.max_attempts, " tries of up to ", format_duration(tries.facts.try_limit), " (",
-                 line(tries, "response_headers", retry), ") do not fit the total (",
-                 format_duration(total->facts.total), ", ", line(*total, "total", retry), ")"),
+                 line(tries, "response_headers", retry), ") do not fit the total (", format_duration(total->facts.total), ", ",
+                 line(*total, "total", retry), ")"),
           "tries-over-total");
     }
   }
@@ -106,11 +102,10 @@ class PolicyLint {
   void total_inside_total(std::size_t inner) {
     const Linted& filter = filters_[inner];
     const Linted* total = bounding_total(inner, false);
-    if (filter.facts.total == Duration::zero() || total == nullptr || filter.facts.total < total->facts.total)
-      return;
+    if (filter.facts.total == Duration::zero() || total == nullptr || filter.facts.total < total->facts.total) return;
     say(filter, "total",
-        concat("never ends anything: it lies inside a total of ", format_duration(total->facts.total), " (",
-               line(*total, "total", filter), ")"),
+        concat("never ends anything: it lies inside a total of ", format_duration(total->facts.total), " (", line(*total, "total", filter),
+               ")"),
         "senseless-order");
   }
 
@@ -122,7 +117,7 @@ class PolicyLint {
       if (other.facts.max_attempts < 2) continue;
       say(filter, "max_attempts",
           concat("retries inside retries (", line(other, "max_attempts", filter), ") multiply: up to ",
-                 std::uint64_t{filter.facts.max_attempts} * other.facts.max_attempts, " tries"),
+                 most_attempts(std::span(steps_).subspan(outer, inner - outer + 1)), " tries"),
           "senseless-order");
       return;
     }
@@ -133,16 +128,14 @@ class PolicyLint {
     if (breaker.facts.min_calls == 0 || breaker.facts.window == Duration::zero()) return;
     for (std::size_t outer = 0; outer < inner; ++outer) {
       const Linted& limit = filters_[outer];
-      const double most =
-          limit.facts.most_per_second * seconds(breaker.facts.window) + limit.facts.most_at_once;
-      const bool repeated = std::any_of(filters_.begin() + static_cast<std::ptrdiff_t>(outer),
-                                        filters_.begin() + static_cast<std::ptrdiff_t>(inner),
-                                        [](const Linted& between) { return between.facts.max_attempts > 1; });
+      const double most = limit.facts.most_per_second * seconds(breaker.facts.window) + limit.facts.most_at_once;
+      const bool repeated =
+          std::any_of(filters_.begin() + static_cast<std::ptrdiff_t>(outer), filters_.begin() + static_cast<std::ptrdiff_t>(inner),
+                      [](const Linted& between) { return between.facts.max_attempts > 1; });
       if (limit.facts.most_per_second <= 0 || repeated || most >= breaker.facts.min_calls) continue;
       say(breaker, "min_calls",
-          concat("the window of ", format_duration(breaker.facts.window), " cannot hold ",
-                 breaker.facts.min_calls, " calls: the rate limit (", line(limit, "rate", breaker), ") lets ",
-                 static_cast<std::uint64_t>(most), " through"),
+          concat("the window of ", format_duration(breaker.facts.window), " cannot hold ", breaker.facts.min_calls,
+                 " calls: the rate limit (", line(limit, "rate", breaker), ") lets ", static_cast<std::uint64_t>(most), " through"),
           "unreachable-volume");
     }
   }
@@ -154,8 +147,7 @@ class PolicyLint {
       const Linted& other = filters_[outer];
       if (other.filter->factory != filter.filter->factory || !other.filter->name.empty()) continue;
       diagnostics_.warning(filter.filter->place, filter.filter->path,
-                           concat("a second nameless ", filter.filter->factory->kind(),
-                                  " (the first: ", line(other, "", filter),
+                           concat("a second nameless ", filter.filter->factory->kind(), " (the first: ", line(other, "", filter),
                                   "): only their order tells their state apart; give them names"),
                            "nameless-state");
       return;
@@ -165,6 +157,7 @@ class PolicyLint {
   const Files& files_;
   Diagnostics& diagnostics_;
   std::vector<Linted> filters_;
+  std::vector<ChainStep> steps_;  // the same filters
 };
 
 // The enforced breaker of a policy, if it has one of its own.
@@ -178,30 +171,26 @@ const FilterDraft* breaker_of(const PolicyDraft& policy) {
 
 }  // namespace
 
-void lint_policy(const std::vector<const FilterDraft*>& filters, const Files& files,
-                 Diagnostics& diagnostics) {
+void lint_policy(const std::vector<const FilterDraft*>& filters, const Files& files, Diagnostics& diagnostics) {
   PolicyLint(filters, files, diagnostics).run();
 }
 
-void lint_services(const Config& config, const std::vector<PolicyDraft>& drafts, const Files& files,
-                   Diagnostics& diagnostics) {
+void lint_services(const Config& config, const std::vector<PolicyDraft>& drafts, const Files& files, Diagnostics& diagnostics) {
   struct Breaks {
     const PolicyDraft* policy;
     const FilterDraft* breaker;
   };
   std::map<std::string, Breaks> first;  // of each service
   const auto visit = [&](const std::string& service, const std::string& policy) {
-    const auto draft = std::find_if(drafts.begin(), drafts.end(),
-                                    [&](const PolicyDraft& one) { return one.name == policy; });
+    const auto draft = std::find_if(drafts.begin(), drafts.end(), [&](const PolicyDraft& one) { return one.name == policy; });
     if (draft == drafts.end()) return;
     const FilterDraft* breaker = breaker_of(*draft);
     if (breaker == nullptr) return;
     const auto [other, fresh] = first.emplace(service, Breaks{&*draft, breaker});
     if (fresh || other->second.policy == &*draft) return;
     diagnostics.warning(breaker->place, breaker->path,
-                        concat("service ", service, " is also broken by policy ", other->second.policy->name,
-                               " (", files.print_line(other->second.breaker->place),
-                               "): each breaker sees only the calls of its own policy"),
+                        concat("service ", service, " is also broken by policy ", other->second.policy->name, " (",
+                               files.print_line(other->second.breaker->place), "): each breaker sees only the calls of its own policy"),
                         "two-breakers");
   };
   for (const ListenerConfig& listener : config.listeners) {
@@ -222,10 +211,8 @@ void lint_routes(const std::vector<RouteConfig>& routes, const config::Value& it
   for (std::size_t i = last + 1; i < routes.size(); ++i) {
     const auto list_scope = reader.enter("routes");
     const auto scope = reader.enter(i);
-    reader.warning(
-        items.items[i].place,
-        concat("never reached: the route at line ", items.items[last].place.line, " takes everything"),
-        "unreachable-route");
+    reader.warning(items.items[i].place, concat("never reached: the route at line ", items.items[last].place.line, " takes everything"),
+                   "unreachable-route");
   }
 }
 
@@ -234,6 +221,34 @@ void lint_outliers(const ServiceConfig& service, const config::Value& written, c
   const auto scope = reader.enter("outlier_detection");
   if (service.outlier_detection.max_ejected > 0) return;
   reader.warning(written.place, "max_ejected: 0% ejects nobody; write mode: disabled", "ejects-none");
+}
+
+namespace {
+
+void warn_unused(const config::Value& written, std::string_view name, std::string_view message, config::Reader& reader) {
+  const config::Value::Member* member = written.find(name);
+  if (member == nullptr) return;
+  const auto scope = reader.enter(name);
+  reader.warning(member->place, std::string(message), "unused-field");
+}
+
+}  // namespace
+
+void lint_balance(const ServiceConfig& service, const config::Value& written, config::Reader& reader) {
+  const bool hashes = is_hashing(service.balance);
+  constexpr std::string_view kHashesOnly = "is for balance: ring_hash or maglev; here it has no effect";
+  if (!hashes && !service.hash_key.empty()) warn_unused(written, "hash_key", kHashesOnly, reader);
+  if (!hashes && service.hash_max_load != ServiceConfig{}.hash_max_load) warn_unused(written, "hash_max_load", kHashesOnly, reader);
+  if (hashes && service.slow_start > Duration(0)) warn_unused(written, "slow_start", "has no effect with a balance that hashes", reader);
+}
+
+void lint_protocol(const ServiceConfig& service, const config::Value& written, config::Reader& reader) {
+  const Http2Config usual;
+  const Http2Config& http2 = service.http2;
+  const bool is_usual =
+      http2.max_streams == usual.max_streams && http2.ping_interval == usual.ping_interval && http2.ping_timeout == usual.ping_timeout;
+  if (service.protocol == Protocol::http2 || is_usual) return;
+  warn_unused(written, "http2", "is for protocol: http2; here it has no effect", reader);
 }
 
 }  // namespace weir

@@ -14,8 +14,7 @@ namespace weir {
 
 // Outermost first: try-over-total, tries-over-total, unsafe-retry, unreachable-volume, senseless-order,
 // nameless-state.
-void lint_policy(const std::vector<const FilterDraft*>& filters, const config::Files& files,
-                 config::Diagnostics& diagnostics);
+void lint_policy(const std::vector<const FilterDraft*>& filters, const config::Files& files, config::Diagnostics& diagnostics);
 
 // two-breakers: policies of the file, both enforcing a breaker, that call one service. `drafts` are the
 // file's own.
@@ -27,5 +26,9 @@ void lint_routes(const std::vector<RouteConfig>& routes, const config::Value& it
 
 // ejects-none: an outlier_detection that can never eject. `written` is the block, with its place.
 void lint_outliers(const ServiceConfig& service, const config::Value& written, config::Reader& reader);
+
+// unused-field: hash_key without a balance that hashes, slow_start with one. `written` is the service.
+void lint_balance(const ServiceConfig& service, const config::Value& written, config::Reader& reader);
+void lint_protocol(const ServiceConfig& service, const config::Value& written, config::Reader& reader);
 
 }  // namespace weir

@@ -8,8 +8,10 @@
 
 #include "config/loader.h"
 #include "config/schema/builtin.h"
+#include "config/schema/endpoint_file.h"
 #include "config/schema/lint.h"
 #include "config/schema/sections.h"
+#include "config/schema/tls_files.h"
 #include "config/write.h"
 
 namespace weir {
@@ -29,13 +31,11 @@ std::vector<std::string> keys_of(const Value& root, std::string_view map) {
 }
 
 // The built-in policies, and the fields of every service.
-ConfigDraft read_builtin(const FilterCatalog& catalog, config::Sources& sources, Files& files,
-                         Diagnostics& diagnostics) {
+ConfigDraft read_builtin(const FilterCatalog& catalog, config::Sources& sources, Files& files, Diagnostics& diagnostics) {
   const Value root = config::load_text(builtin_yaml(), kBuiltinFile, sources, files, diagnostics);
   Reader reader(diagnostics, {}, &files);
   ConfigDraft builtin;
-  (void)root_section(catalog, service_section().defaults())
-      .read(root, reader, builtin);  // errors are in the diagnostics
+  (void)root_section(catalog, service_section().defaults()).read(root, reader, builtin);  // errors are in the diagnostics
   return builtin;
 }
 
@@ -51,8 +51,7 @@ ServiceConfig service_defaults(const ConfigDraft& builtin) {
 // worse for it.
 std::vector<PolicyDraft> without(std::vector<PolicyDraft> drafts, const std::vector<PolicyDraft>& others) {
   std::erase_if(drafts, [&](const PolicyDraft& draft) {
-    return std::any_of(others.begin(), others.end(),
-                       [&](const PolicyDraft& other) { return other.name == draft.name; });
+    return std::any_of(others.begin(), others.end(), [&](const PolicyDraft& other) { return other.name == draft.name; });
   });
   return drafts;
 }
@@ -70,10 +69,9 @@ LoadedConfig report(Diagnostics& diagnostics, const Files& files) {
   loaded.report = diagnostics.print(files);
   loaded.errors = diagnostics.errors();
   loaded.warnings = diagnostics.warnings();
+  for (const config::Diagnostic& one : diagnostics.sorted()) loaded.findings.push_back({one.path, diagnostics.print(one, files)});
   return loaded;
 }
-
-using Substituted = std::map<std::string, std::string>;
 
 void collect_substituted(const Value& value, Substituted& out) {
   if (!value.origin.empty()) out.emplace(value.text, value.origin);
@@ -81,8 +79,8 @@ void collect_substituted(const Value& value, Substituted& out) {
   for (const Value::Member& member : value.members) collect_substituted(member.value, out);
 }
 
-LoadedConfig build(const Value& root, const FilterCatalog& catalog, config::Sources& sources,
-                   std::shared_ptr<Files> files, Diagnostics& diagnostics) {
+LoadedConfig build(const Value& root, const FilterCatalog& catalog, config::Sources& sources, std::shared_ptr<Files> files,
+                   Diagnostics& diagnostics) {
   if (!root.is(Value::Kind::map)) return report(diagnostics, *files);
   const ConfigDraft builtin = read_builtin(catalog, sources, *files, diagnostics);
   Reader reader(diagnostics, {}, files.get());
@@ -92,9 +90,10 @@ LoadedConfig build(const Value& root, const FilterCatalog& catalog, config::Sour
   reader.know("policy", std::move(policies));
   ConfigDraft draft;
   (void)root_section(catalog, service_defaults(builtin)).read(root, reader, draft);
+  check_endpoint_files(root, sources, *files, diagnostics);
+  load_tls_files(root, sources, *files, diagnostics, draft);
 
-  std::vector<PolicyDraft> drafts =
-      builtin.drafts;  // the file's come later and replace those of the same name
+  std::vector<PolicyDraft> drafts = builtin.drafts;  // the file's come later and replace those of the same name
   drafts.insert(drafts.end(), draft.drafts.begin(), draft.drafts.end());
   draft.policies = resolve_policies(drafts, *files, diagnostics);
   name_routes(draft);
@@ -108,22 +107,8 @@ LoadedConfig build(const Value& root, const FilterCatalog& catalog, config::Sour
   return loaded;
 }
 
-// Tokens and passwords stand in header values: what came from elsewhere is printed as its source there, for
-// the effective configuration is shown on pages and pasted into tickets.
-void hide_substituted(Value& value, const Substituted& substituted, bool in_headers) {
-  if (in_headers && value.is(Value::Kind::scalar)) {
-    const auto found = substituted.find(value.text);
-    if (found != substituted.end()) value = Value::string(found->second);
-  }
-  for (Value& item : value.items) hide_substituted(item, substituted, in_headers);
-  for (Value::Member& member : value.members)
-    hide_substituted(member.value, substituted, in_headers || member.key == "headers" || member.key == "set");
-}
-
-Value tree_of(const Config& config, const FilterCatalog& catalog) {
-  ConfigDraft draft;
-  static_cast<Config&>(draft) = config;
-  Value tree = root_section(catalog, service_section().defaults()).print(draft);
+Value shown_tree(const Config& config, const FilterCatalog& catalog) {
+  Value tree = config_tree(config, catalog);
   hide_substituted(tree, config.substituted, false);
   return tree;
 }
@@ -147,31 +132,50 @@ LoadedConfig load_config(const std::string& path, const FilterCatalog& catalog, 
   return loaded;
 }
 
-LoadedConfig load_config_text(std::string_view yaml, const std::string& name, const FilterCatalog& catalog,
-                              config::Sources& sources) {
+LoadedConfig load_config_text(std::string_view yaml, const std::string& name, const FilterCatalog& catalog, config::Sources& sources) {
   const auto files = std::make_shared<Files>();
   Diagnostics diagnostics;
   const Value root = config::load_text(yaml, name, sources, *files, diagnostics);
   return build(root, catalog, sources, files, diagnostics);
 }
 
-std::string print_config(const Config& config, const FilterCatalog& catalog) {
-  return config::write_yaml(tree_of(config, catalog));
+Value config_tree(const Config& config, const FilterCatalog& catalog) {
+  ConfigDraft draft;
+  static_cast<Config&>(draft) = config;
+  return root_section(catalog, service_section().defaults()).print(draft);
 }
+
+void hide_substituted(Value& value, const Substituted& substituted, bool in_headers) {
+  if (in_headers && value.is(Value::Kind::scalar)) {
+    const auto found = substituted.find(value.text);
+    if (found != substituted.end()) value = Value::string(found->second);
+  }
+  for (Value& item : value.items) hide_substituted(item, substituted, in_headers);
+  for (Value::Member& member : value.members)
+    hide_substituted(member.value, substituted, in_headers || member.key == "headers" || member.key == "set");
+}
+
+std::string print_config(const Config& config, const FilterCatalog& catalog) { return config::write_yaml(shown_tree(config, catalog)); }
 
 std::string print_config_json(const Config& config, const FilterCatalog& catalog) {
-  return config::write_json(tree_of(config, catalog));
+  return config::write_json(shown_tree(config, catalog));
 }
 
-const PolicySpec& Config::policy_for(const ListenerConfig& listener, const RouteConfig& route,
-                                     const std::string& service) const {
-  std::string name = route.policy;
+PolicyChoice Config::choose_policy(const ListenerConfig& listener, const RouteConfig& route, const std::string& service) const {
+  PolicyChoice choice;
+  std::string name = listener.direction == Direction::inbound ? "default-inbound" : "default-outbound";
   const auto called = services.find(service);
-  if (name.empty() && called != services.end()) name = called->second.policy;
-  if (name.empty()) name = listener.direction == Direction::inbound ? "default-inbound" : "default-outbound";
+  if (!route.policy.empty()) {
+    choice.by = PolicyChoice::By::route;
+    name = route.policy;
+  } else if (called != services.end() && !called->second.policy.empty()) {
+    choice.by = PolicyChoice::By::service;
+    name = called->second.policy;
+  }
   const auto found = policies.find(name);
   CHECK(found != policies.end());  // references were checked when the configuration was loaded
-  return *found->second;
+  choice.policy = found->second.get();
+  return choice;
 }
 
 }  // namespace weir

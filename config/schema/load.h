@@ -7,18 +7,26 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "config/schema/config.h"
 #include "config/sources.h"
 
 namespace weir {
 
+// An error or a warning, and what it is about: "policies.careful.filters[1].retry.max_attempts".
+struct Finding {
+  std::string path;
+  std::string line;  // as in the report
+};
+
 struct LoadedConfig {
   std::shared_ptr<const Config> config;  // null when there are errors
   std::string report;                    // all errors and warnings, a line each; empty when there is nothing to say
   std::size_t errors = 0;
   std::size_t warnings = 0;
-  bool unreadable = false;  // the file itself could not be read
+  std::vector<Finding> findings;  // the report's lines, as far as they are kept
+  bool unreadable = false;        // the file itself could not be read
 
   // Of `weir validate`: 0 clean or warnings only, 1 errors, 2 the file cannot be read. Strict: warnings are errors.
   int exit_status(bool strict) const;

@@ -55,14 +55,11 @@ bool read_filter(const Value& value, Reader& reader, const FilterCatalog& catalo
   out.source = policy_place(reader, member.place);
   out.path = reader.path();
   if (member.key == "use") return config::reference("policy").read(member.value, reader, out.use);
-  const auto found = std::find_if(catalog.begin(), catalog.end(), [&](const FilterFactory* factory) {
-    return factory->kind() == member.key;
-  });
+  const auto found =
+      std::find_if(catalog.begin(), catalog.end(), [&](const FilterFactory* factory) { return factory->kind() == member.key; });
   if (found == catalog.end()) {
     const std::string hint = config::did_you_mean(member.key, kinds_of(catalog));
-    reader.error(
-        member.place,
-        concat("unknown filter", hint.empty() ? concat("; expected ", join_or(kinds_of(catalog))) : hint));
+    reader.error(member.place, concat("unknown filter", hint.empty() ? concat("; expected ", join_or(kinds_of(catalog))) : hint));
     return false;
   }
   out.factory = *found;
@@ -97,8 +94,7 @@ bool read_policy(const Value& value, Reader& reader, const FilterCatalog& catalo
   return good;
 }
 
-bool read_policies(const Value& value, Reader& reader, const FilterCatalog& catalog,
-                   std::vector<PolicyDraft>& out) {
+bool read_policies(const Value& value, Reader& reader, const FilterCatalog& catalog, std::vector<PolicyDraft>& out) {
   if (!reader.expect(value, Value::Kind::map, "a map of policies")) return false;
   bool good = true;
   for (const Value::Member& member : value.members) {
@@ -152,8 +148,7 @@ Value print_policies(const std::vector<PolicyDraft>& policies) {
 
 class Resolver {
  public:
-  Resolver(const std::vector<PolicyDraft>& drafts, const config::Files& files,
-           config::Diagnostics& diagnostics)
+  Resolver(const std::vector<PolicyDraft>& drafts, const config::Files& files, config::Diagnostics& diagnostics)
       : files_(files), diagnostics_(diagnostics) {
     for (const PolicyDraft& draft : drafts) by_name_[draft.name] = &draft;
   }
@@ -173,13 +168,11 @@ class Resolver {
 
  private:
   // False when a part of it was refused.
-  bool expand(const PolicyDraft& draft, std::vector<std::string>& users,
-              std::vector<const FilterDraft*>& out) {
+  bool expand(const PolicyDraft& draft, std::vector<std::string>& users, std::vector<const FilterDraft*>& out) {
     bool whole = draft.complete;
     for (const FilterDraft& filter : draft.filters) {
       if (out.size() >= kMostFilters) {
-        diagnostics_.error(filter.place, filter.path,
-                           concat("more than ", kMostFilters, " filters in one policy"));
+        diagnostics_.error(filter.place, filter.path, concat("more than ", kMostFilters, " filters in one policy"));
         return false;
       }
       if (filter.use.empty()) {
@@ -211,8 +204,7 @@ class Resolver {
     diagnostics_.error(filter.place, filter.path, concat("a circle: ", path, filter.use));
   }
 
-  std::shared_ptr<const PolicySpec> build(const PolicyDraft& draft,
-                                          const std::vector<const FilterDraft*>& filters) {
+  std::shared_ptr<const PolicySpec> build(const PolicyDraft& draft, const std::vector<const FilterDraft*>& filters) {
     auto policy = std::make_shared<PolicySpec>();
     policy->name = draft.name;
     policy->place = draft.source;
@@ -231,11 +223,12 @@ class Resolver {
       spec.config = filter->config;
       spec.place = filter->source;
       spec.column = filter->place.column;
+      spec.path = filter->path;
       const auto [first, fresh] = names.emplace(spec.name, filter->place);
       if (!fresh)
-        diagnostics_.error(filter->place, filter->path,
-                           concat("a second filter called ", spec.name, " in policy ", draft.name,
-                                  ", first at ", files_.print_line(first->second)));
+        diagnostics_.error(
+            filter->place, filter->path,
+            concat("a second filter called ", spec.name, " in policy ", draft.name, ", first at ", files_.print_line(first->second)));
       policy->filters.push_back(std::move(spec));
     }
     return policy;
@@ -252,19 +245,16 @@ class Resolver {
 const Section<FilterCommon>& filter_common_section() {
   static const Section<FilterCommon> section =
       Section<FilterCommon>("filter", "Every filter takes these beside its own.")
-          .field("name", &FilterCommon::name, config::name(),
-                 "For metrics, logs and state; by default the kind, then kind-2 and so on.")
+          .field("name", &FilterCommon::name, config::name(), "For metrics, logs and state; by default the kind, then kind-2 and so on.")
           .absent()
           .example("per-try")
           .field("mode", &FilterCommon::mode, filter_mode(),
                  "enforce; shadow: decides, counts what it would do, and lets the call through; disabled: "
                  "not there.")
           .absent()
-          .field("when", &FilterCommon::when, config::object(matcher_section()),
-                 "Only for requests that match.")
+          .field("when", &FilterCommon::when, config::object(matcher_section()), "Only for requests that match.")
           .example("{ methods: [GET] }")
-          .field("ramp", &FilterCommon::ramp, share(),
-                 "Enforced for this share of requests, by hash; the rest pass it by.")
+          .field("ramp", &FilterCommon::ramp, share(), "Enforced for this share of requests, by hash; the rest pass it by.")
           .absent()
           .example("10%");
   return section;
@@ -276,9 +266,7 @@ Type<std::vector<PolicyDraft>> policies_type(const FilterCatalog& catalog) {
   description.form = "map of names to policies";
   return Type<std::vector<PolicyDraft>>(
       std::move(description),
-      [&catalog](const Value& value, Reader& reader, std::vector<PolicyDraft>& out) {
-        return read_policies(value, reader, catalog, out);
-      },
+      [&catalog](const Value& value, Reader& reader, std::vector<PolicyDraft>& out) { return read_policies(value, reader, catalog, out); },
       print_policies);
 }
 
@@ -298,8 +286,7 @@ PolicyDraft draft_of(const PolicySpec& policy) {
   return draft;
 }
 
-Policies resolve_policies(const std::vector<PolicyDraft>& drafts, const config::Files& files,
-                          config::Diagnostics& diagnostics) {
+Policies resolve_policies(const std::vector<PolicyDraft>& drafts, const config::Files& files, config::Diagnostics& diagnostics) {
   return Resolver(drafts, files, diagnostics).resolve();
 }
 

@@ -57,7 +57,6 @@ using Policies = std::map<std::string, std::shared_ptr<const PolicySpec>>;
 
 // Puts used policies in and gives every filter its name, then lints what is whole. Later drafts of a name
 // win, so that the file's come after the built-in ones.
-Policies resolve_policies(const std::vector<PolicyDraft>& drafts, const config::Files& files,
-                          config::Diagnostics& diagnostics);
+Policies resolve_policies(const std::vector<PolicyDraft>& drafts, const config::Files& files, config::Diagnostics& diagnostics);
 
 }  // namespace weir

@@ -27,7 +27,7 @@ column; `weir validate --print FILE` shows the effective configuration, defaults
 | Size | `KiB` `MiB` `GiB` |
 | Rate | `50/s`, `10/m`, `100/h` |
 | Ratio | `0%` to `100%`, up to four decimals |
-| Address | `127.0.0.1:8080`, `[::1]:8080`, `unix:/path`; host names only as `dns:host:port`, and only for endpoints |
+| Address | `127.0.0.1:8080`, `[::1]:8080`, `unix:/path`; host names only as `dns:host:port` and `srv:name`, and only for endpoints |
 | List | a plural key takes a list, and a single value too |
 | `${env:NAME}`, `${file:PATH}` | stand for a whole value; not set or not there is an error. Paths are relative to the file. Within `[ ]` and `{ }` put them in quotes. Header values are shown as their source, never as what they hold |
 | `include: [conf.d/*.yaml]` | adds the listeners, services and policies of other files, sorted; a name that is defined twice is an error, no match is none |
@@ -51,6 +51,7 @@ Each has a code; `weir validate --strict` makes them errors.
 | `unsafe-retry` | a retry repeats methods such as POST that may already have been processed |
 | `unreachable-volume` | a breaker waits for more calls than a rate limit before it lets through |
 | `ejects-none` | outlier detection that can eject nobody |
+| `unused-field` | a field of the service that its balance does not look at |
 | `senseless-order` | a total inside a shorter total; a retry inside a retry |
 | `nameless-state` | two filters of a kind that keeps state, and no names to tell them apart |
 | `two-breakers` | two policies break one service, each seeing a part of its calls |
@@ -66,9 +67,7 @@ std::string cell(std::string_view text) {
   return out;
 }
 
-std::string code(std::string_view text) {
-  return text.empty() ? std::string() : concat('`', cell(text), '`');
-}
+std::string code(std::string_view text) { return text.empty() ? std::string() : concat('`', cell(text), '`'); }
 
 std::string anchor(std::string_view title) {  // as GitHub makes them
   std::string out;
@@ -93,8 +92,7 @@ class Page {
       std::string type = cell(field.type.form);
       if (below != nullptr) {
         const auto known = titles_.find(below);
-        const std::string below_title =
-            known != titles_.end() ? known->second : concat(prefix(title), field.name, path);
+        const std::string below_title = known != titles_.end() ? known->second : concat(prefix(title), field.name, path);
         const std::string link = concat('[', below->name(), "](#", anchor(below_title), ')');
         const std::string_view shape = path.empty() ? "" : path == "[]" ? "list of " : "map of ";
         type = has_alternatives(field.type) ? concat(type, ": ", link) : concat(shape, link);
@@ -109,9 +107,7 @@ class Page {
   std::string take() { return std::move(text_); }
 
  private:
-  static std::string prefix(const std::string& title) {
-    return title == "The file" ? std::string() : title + ".";
-  }
+  static std::string prefix(const std::string& title) { return title == "The file" ? std::string() : title + "."; }
 
   // The section that the type leads to, if any; `path` is the way there: "[]" into a list, ".NAME" into a
   // map.
@@ -140,8 +136,7 @@ class Page {
         (nested || field.default_text == "\"\"" || field.default_text == "[]" || field.default_text == "{}"))
       value.clear();
     if (value.size() > 60 && nested) value = "see there";
-    text_ += concat("| `", field.name, "` | ", type, " | ", value, " | ", code(field.example), " | ",
-                    cell(field.doc), " |\n");
+    text_ += concat("| `", field.name, "` | ", type, " | ", value, " | ", code(field.example), " | ", cell(field.doc), " |\n");
   }
 
   std::map<const SectionBase*, std::string> titles_;

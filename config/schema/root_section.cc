@@ -15,14 +15,13 @@ using config::Type;
 using config::Value;
 
 const Section<AdminConfig>& admin_section() {
-  static const Section<AdminConfig> section =
-      Section<AdminConfig>("admin", "Where operators look and change things.")
-          .field("listen", &AdminConfig::listen, private_address(),
-                 "Everything, changes included: a unix socket (mode 0600) or a loopback address.")
-          .example("unix:/run/weir/admin.sock")
-          .field("read_only_listen", &AdminConfig::read_only_listen, listen_address(),
-                 "/metrics, /healthz, /readyz and the pages; GET only.")
-          .example("127.0.0.1:9901");
+  static const Section<AdminConfig> section = Section<AdminConfig>("admin", "Where operators look and change things.")
+                                                  .field("listen", &AdminConfig::listen, private_address(),
+                                                         "Everything, changes included: a unix socket (mode 0600) or a loopback address.")
+                                                  .example("unix:/run/weir/admin.sock")
+                                                  .field("read_only_listen", &AdminConfig::read_only_listen, listen_address(),
+                                                         "/metrics, /healthz, /readyz and the pages; GET only.")
+                                                  .example("127.0.0.1:9901");
   return section;
 }
 
@@ -30,18 +29,18 @@ const Section<LogConfig>& log_section() {
   static const Section<LogConfig> section =
       Section<LogConfig>("log", "weir's own log, on standard error.")
           .field("level", &LogConfig::level,
-                 enumeration<std::string>(
-                     {{"debug", "debug"}, {"info", "info"}, {"warning", "warning"}, {"error", "error"}}),
+                 enumeration<std::string>({{"debug", "debug"}, {"info", "info"}, {"warning", "warning"}, {"error", "error"}}),
                  "The least that is logged.")
-          .field("format", &LogConfig::json, enumeration<bool>({{"text", false}, {"json", true}}),
-                 "For people or for machines.");
+          .field("format", &LogConfig::json, enumeration<bool>({{"text", false}, {"json", true}}), "For people or for machines.");
   return section;
 }
 
 const Section<AccessLogWhen>& access_log_when_section() {
   static const Section<AccessLogWhen> section =
       Section<AccessLogWhen>("when", "Exchanges that are always written.")
-          .field("statuses", &AccessLogWhen::statuses, status_ranges(), "Answers with these statuses.")
+          .field("statuses", &AccessLogWhen::statuses, status_ranges(),
+                 "Answers with these statuses; a failed gRPC call counts as what its status is in HTTP: unavailable as 503, "
+                 "deadline_exceeded as 504, resource_exhausted as 429.")
           .absent()
           .example("[5xx]")
           .field("slower_than", &AccessLogWhen::slower_than, duration(), "Exchanges that took longer.")
@@ -57,8 +56,7 @@ const Section<AccessLogConfig>& access_log_section() {
           .field("path", &AccessLogConfig::path, file_path(), "A file, or /dev/stdout.")
           .required()
           .example("/var/log/weir/access.log")
-          .field("format", &AccessLogConfig::json, enumeration<bool>({{"json", true}}),
-                 "How a line is written.")
+          .field("format", &AccessLogConfig::json, enumeration<bool>({{"json", true}}), "How a line is written.")
           .field("when", &AccessLogConfig::when, object(access_log_when_section()), "Always these.")
           .absent()
           .example("{ statuses: [5xx], slower_than: 1s, decided: true }")
@@ -69,10 +67,24 @@ const Section<AccessLogConfig>& access_log_section() {
 const Section<MetricsConfig>& metrics_section() {
   static const Section<MetricsConfig> section =
       Section<MetricsConfig>("metrics", "What /metrics shows.")
-          .field("endpoint_labels", &MetricsConfig::endpoint_labels, config::boolean(),
-                 "Series for each endpoint too.")
+          .field("endpoint_labels", &MetricsConfig::endpoint_labels, config::boolean(), "Series for each endpoint too.")
           .field("max_series", &MetricsConfig::max_series, integer(100, 1'000'000),
                  "Series beyond are counted in one that is called overflow.");
+  return section;
+}
+
+const Section<ResolverOptions>& resolver_section() {
+  static const Section<ResolverOptions> section =
+      Section<ResolverOptions>("resolver", "Who is asked for names. /etc/hosts comes first, always.")
+          .field("servers", &ResolverOptions::servers, config::list_of(name_server(), 1, 16), "Instead of those that resolv_conf names.")
+          .absent()
+          .example("[10.0.0.10:53]")
+          .field("resolv_conf", &ResolverOptions::resolv_conf, file_path(), "Read afresh for each lookup, instead of /etc/resolv.conf.")
+          .absent()
+          .example("/run/systemd/resolve/resolv.conf")
+          .field("port", &ResolverOptions::port, integer(1, 65'535), "Of the servers that resolv_conf names.")
+          .field("timeout", &ResolverOptions::timeout, duration(10ms, 30s), "Of one query to one server; doubles with each try.")
+          .field("tries", &ResolverOptions::tries, integer(1, 10), "Of each server.");
   return section;
 }
 
@@ -81,15 +93,16 @@ struct Drain {
 };
 
 const Section<Drain>& drain_section() {
-  static const Section<Drain> section = Section<Drain>("drain", "How weir ends.")
-                                            .field("timeout", &Drain::timeout, duration(0s, 24h),
-                                                   "From SIGTERM until what still runs is cut off.");
+  static const Section<Drain> section =
+      Section<Drain>("drain", "How weir ends.")
+          .field("timeout", &Drain::timeout, duration(0s, 24h), "From SIGTERM until what still runs is cut off.");
   return section;
 }
 
 Type<std::uint32_t> workers_type() {
   static constexpr std::int64_t kMost = 64;
   config::Description description;
+  description.json = config::Description::Json::string;
   description.form = "auto, or 1 to 64";
   description.pattern = "^auto$";
   description.minimum = 1;
@@ -99,8 +112,7 @@ Type<std::uint32_t> workers_type() {
       [](std::string_view text) -> Result<std::uint32_t> {
         if (text == "auto") return std::uint32_t{0};
         const Result<std::int64_t> number = parse_integer(text);
-        if (!number || *number < 1 || *number > kMost)
-          return Error{concat("expected auto or 1 to ", kMost, ", got ", text)};
+        if (!number || *number < 1 || *number > kMost) return Error{concat("expected auto or 1 to ", kMost, ", got ", text)};
         return static_cast<std::uint32_t>(*number);
       },
       [](const std::uint32_t& workers) { return Value::plain(workers == 0 ? "auto" : concat(workers)); });
@@ -123,8 +135,7 @@ void report_twins(const Value& list, Reader& reader, const char* key, bool addre
     if (fresh) continue;
     const auto item_scope = reader.enter(i);
     const auto scope = reader.enter(key);
-    const std::string where = reader.files() == nullptr ? concat("line ", first->second.line)
-                                                        : reader.files()->print_line(first->second);
+    const std::string where = reader.files() == nullptr ? concat("line ", first->second.line) : reader.files()->print_line(first->second);
     reader.error(member->value.place, concat(member->value.shown(), " is taken, first at ", where));
   }
 }
@@ -169,9 +180,7 @@ Type<Services> services_type(const ServiceConfig& defaults) {
   description.parts = {object(service_section()).describe()};
   return Type<Services>(
       std::move(description),
-      [defaults](const Value& value, Reader& reader, Services& out) {
-        return read_services(value, reader, defaults, out);
-      },
+      [defaults](const Value& value, Reader& reader, Services& out) { return read_services(value, reader, defaults, out); },
       [](const Services& services) {
         Value out = Value::map();
         for (const auto& [name, service] : services) out.add(name, service_section().print(service));
@@ -197,9 +206,9 @@ Section<ConfigDraft> root_section(const FilterCatalog& catalog, const ServiceCon
       .example("{ path: /dev/stdout }")
       .projected<Drain>(
           "drain", [](const ConfigDraft& config) { return Drain{config.drain_timeout}; },
-          [](ConfigDraft& config, Drain drain) { config.drain_timeout = drain.timeout; },
-          object(drain_section()), "How weir ends.")
+          [](ConfigDraft& config, Drain drain) { config.drain_timeout = drain.timeout; }, object(drain_section()), "How weir ends.")
       .field("metrics", &ConfigDraft::metrics, object(metrics_section()), "What /metrics shows.")
+      .field("resolver", &ConfigDraft::resolver, object(resolver_section()), "Who is asked for names.")
       .field("listeners", &ConfigDraft::listeners, listeners_type(),
              "Where clients connect. Without any, the file validates but does not run.")
       .absent()
@@ -212,8 +221,8 @@ Section<ConfigDraft> root_section(const FilterCatalog& catalog, const ServiceCon
             for (const auto& [name, policy] : config.policies) drafts.push_back(draft_of(*policy));
             return drafts;
           },
-          [](ConfigDraft& config, Drafts drafts) { config.drafts = std::move(drafts); },
-          policies_type(catalog), "Lists of filters, by name.")
+          [](ConfigDraft& config, Drafts drafts) { config.drafts = std::move(drafts); }, policies_type(catalog),
+          "Lists of filters, by name.")
       .absent();
 }
 

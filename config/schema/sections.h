@@ -23,4 +23,13 @@ struct ConfigDraft : Config {
 // `defaults`: what a service has where it says nothing.
 config::Section<ConfigDraft> root_section(const FilterCatalog& catalog, const ServiceConfig& defaults);
 
+// The effective configuration as a tree, with nothing hidden: for comparing, not for showing.
+config::Value config_tree(const Config& config, const FilterCatalog& catalog);
+
+// Texts that came from elsewhere, and from where.
+using Substituted = std::map<std::string, std::string>;
+// Tokens and passwords stand in header values: what came from elsewhere is shown as its source there, for the effective configuration is
+// shown on pages and pasted into tickets.
+void hide_substituted(config::Value& value, const Substituted& substituted, bool in_headers);
+
 }  // namespace weir

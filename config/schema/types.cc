@@ -22,8 +22,7 @@ Description string_form(std::string form, std::string pattern = {}) {
 }
 
 bool is_ip(std::string_view host) {
-  const std::string with_port =
-      host.find(':') == std::string_view::npos ? concat(host, ":1") : concat('[', host, "]:1");
+  const std::string with_port = host.find(':') == std::string_view::npos ? concat(host, ":1") : concat('[', host, "]:1");
   return Address::parse(with_port).ok();
 }
 
@@ -37,20 +36,20 @@ bool is_host_name(std::string_view host) {
     const char lower = ascii_lower(c);
     return (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
   };
-  return !host.empty() && host.size() <= 253 && host.front() != '.' &&
-         host.find("..") == std::string_view::npos && std::all_of(host.begin(), host.end(), fits);
+  return !host.empty() && host.size() <= 253 && host.front() != '.' && host.find("..") == std::string_view::npos &&
+         std::all_of(host.begin(), host.end(), fits);
 }
 
 constexpr std::string_view kListenForms = "host:port such as 127.0.0.1:8080, [::1]:8080, or unix:/path";
-constexpr std::string_view kEndpointForms = "host:port such as 127.0.0.1:8080, unix:/path, or dns:host:port";
+constexpr std::string_view kEndpointForms = "host:port such as 127.0.0.1:8080, unix:/path, dns:host:port, srv:name, or file:/path";
+// The same for JSON Schema, which need not be as exact: what these refuse is refused here too.
+constexpr const char* kListenPattern = "^(unix:.+|(\\[[^\\]]+\\]|[0-9.]+):[0-9]{1,5})$";
+constexpr const char* kEndpointPattern = "^((unix|dns|srv|file):.+|(\\[[^\\]]+\\]|[0-9.]+):[0-9]{1,5})$";
 
 Result<std::uint16_t> port_of(std::string_view digits, std::uint16_t least) {
   const Result<std::int64_t> port = parse_integer(digits);
-  if (!port)
-    return Error{
-        concat("expected a port of ", least, " to 65535, got ", digits.empty() ? "nothing" : digits)};
-  if (*port < least || *port > 65'535)
-    return Error{concat("port ", digits, " is out of range, expected ", least, " to 65535")};
+  if (!port) return Error{concat("expected a port of ", least, " to 65535, got ", digits.empty() ? "nothing" : digits)};
+  if (*port < least || *port > 65'535) return Error{concat("port ", digits, " is out of range, expected ", least, " to 65535")};
   return static_cast<std::uint16_t>(*port);
 }
 
@@ -62,8 +61,7 @@ Result<Address> parse_address(std::string_view text, std::uint16_t least_port, s
   const bool bare_ip6 = !text.starts_with('[') && std::count(text.begin(), text.end(), ':') > 1;
   if (bare_ip6) return Error{concat("an IPv6 address with a port is written [::1]:8080, got ", text)};
   if (colon == std::string_view::npos || text.ends_with(']')) {
-    if (is_ip(text) || text.starts_with('['))
-      return Error{concat("no port, got ", text, "; expected ", forms)};
+    if (is_ip(text) || text.starts_with('[')) return Error{concat("no port, got ", text, "; expected ", forms)};
     return Error{concat("expected ", forms, ", got ", text.empty() ? "nothing" : text)};
   }
   const std::string_view host = text.substr(0, colon);
@@ -71,37 +69,52 @@ Result<Address> parse_address(std::string_view text, std::uint16_t least_port, s
   if (!port) return port.error();
   const bool bracketed = host.starts_with('[') && host.ends_with(']');
   if (!is_ip(bracketed ? host.substr(1, host.size() - 2) : host))
-    return Error{concat(host.empty() ? "no host"
-                                     : concat(host, looks_like_ip4(host) ? " is no IPv4 address"
-                                                                         : " is a host name, no address"),
-                        "; expected ", forms)};
+    return Error{
+        concat(host.empty() ? "no host" : concat(host, looks_like_ip4(host) ? " is no IPv4 address" : " is a host name, no address"),
+               "; expected ", forms)};
   return Address::parse(text);
+}
+
+Result<EndpointConfig> parse_dns(std::string_view text, EndpointConfig endpoint) {
+  const std::string_view rest = text.substr(4);
+  const std::size_t colon = rest.rfind(':');
+  const std::string_view host = rest.substr(0, colon);
+  if (colon == std::string_view::npos) return Error{concat("no port, got ", text, "; expected dns:host:port")};
+  if (!is_host_name(host)) return Error{concat("expected dns:host:port, got ", text)};
+  const Result<std::uint16_t> port = port_of(rest.substr(colon + 1), 1);
+  if (!port) return port.error();
+  endpoint.kind = EndpointConfig::Kind::dns;
+  endpoint.dns_host = ascii_lower(host);
+  endpoint.dns_port = *port;
+  return endpoint;
+}
+
+Result<EndpointConfig> parse_srv(std::string_view text, EndpointConfig endpoint) {
+  const std::string_view name = text.substr(4);
+  if (name.find(':') != std::string_view::npos)
+    return Error{concat("SRV records say the port; expected srv:_http._tcp.payments.shop, got ", text)};
+  if (!is_host_name(name)) return Error{concat("expected srv:name such as srv:_http._tcp.payments.shop, got ", text)};
+  endpoint.kind = EndpointConfig::Kind::srv;
+  endpoint.dns_host = ascii_lower(name);
+  return endpoint;
 }
 
 Result<EndpointConfig> parse_endpoint(std::string_view text) {
   EndpointConfig endpoint;
   endpoint.text = text;
-  if (text.starts_with("dns:")) {
-    const std::string_view rest = text.substr(4);
-    const std::size_t colon = rest.rfind(':');
-    const std::string_view host = rest.substr(0, colon);
-    if (colon == std::string_view::npos)
-      return Error{concat("no port, got ", text, "; expected dns:host:port")};
-    if (!is_host_name(host)) return Error{concat("expected dns:host:port, got ", text)};
-    const Result<std::uint16_t> port = port_of(rest.substr(colon + 1), 1);
-    if (!port) return port.error();
-    endpoint.kind = EndpointConfig::Kind::dns;
-    endpoint.dns_host = ascii_lower(host);
-    endpoint.dns_port = *port;
+  if (text.starts_with("dns:")) return parse_dns(text, std::move(endpoint));
+  if (text.starts_with("srv:")) return parse_srv(text, std::move(endpoint));
+  if (text.starts_with("file:")) {
+    if (!text.starts_with("file:/")) return Error{concat("expected file:/path, from the root, got ", text)};
+    endpoint.kind = EndpointConfig::Kind::file;
+    endpoint.path = text.substr(5);
     return endpoint;
   }
   const std::size_t colon = text.find(':');
   const std::string_view host = text.substr(0, colon);
-  const bool named =
-      is_host_name(host) && !looks_like_ip4(host) && host != "unix" && text.rfind(':') == colon;
+  const bool named = is_host_name(host) && !looks_like_ip4(host) && host != "unix" && text.rfind(':') == colon;
   if (named) {
-    const std::string_view port =
-        colon == std::string_view::npos ? std::string_view(":port") : text.substr(colon);
+    const std::string_view port = colon == std::string_view::npos ? std::string_view(":port") : text.substr(colon);
     return Error{concat(text, " is a bare host name; write dns:", host, port)};
   }
   const Result<Address> address = parse_address(text, 1, kEndpointForms);
@@ -111,9 +124,8 @@ Result<EndpointConfig> parse_endpoint(std::string_view text) {
 }
 
 Type<EndpointConfig> endpoint_text() {
-  return config::scalar<EndpointConfig>(
-      string_form(std::string(kEndpointForms)), parse_endpoint,
-      [](const EndpointConfig& endpoint) { return Value::plain(endpoint.text); });
+  return config::scalar<EndpointConfig>(string_form(std::string(kEndpointForms), kEndpointPattern), parse_endpoint,
+                                        [](const EndpointConfig& endpoint) { return Value::plain(endpoint.text); });
 }
 
 const Section<EndpointConfig>& endpoint_section() {
@@ -129,7 +141,14 @@ const Section<EndpointConfig>& endpoint_section() {
           .required()
           .example("127.0.0.1:9002")
           .field("weight", &EndpointConfig::weight, config::integer(1, 1000),
-                 "Its share, beside the weights of the others.");
+                 "Its share, beside the weights of the others; of a name, that of each of its addresses.")
+          .check([](const EndpointConfig& endpoint, const Value& value, Reader& reader) {
+            const bool elsewhere = endpoint.kind == EndpointConfig::Kind::srv || endpoint.kind == EndpointConfig::Kind::file;
+            const Value::Member* weight = value.find("weight");
+            if (!elsewhere || weight == nullptr) return true;
+            reader.error(weight->place, concat("the weights of ", endpoint.text, " are written there, not here"));
+            return false;
+          });
   return section;
 }
 
@@ -147,8 +166,7 @@ Result<std::pair<int, int>> parse_statuses(std::string_view text) {
     range = {status(text), status(text)};
   }
   if (range.first == 0 || range.second < range.first)
-    return Error{
-        concat("expected a status such as 503, a range such as 500-503, or a class such as 5xx, got ", text)};
+    return Error{concat("expected a status such as 503, a range such as 500-503, or a class such as 5xx, got ", text)};
   return range;
 }
 
@@ -164,11 +182,10 @@ Type<std::string> host_pattern() {
     const bool bracketed = given.starts_with('[') && given.ends_with(']');
     const bool good = bracketed ? is_ip(given.substr(1, given.size() - 2)) : is_host_name(name);
     if (good) return ascii_lower(given.ends_with('.') ? given.substr(0, given.size() - 1) : given);
-    if (!bracketed && given.find(':') != std::string_view::npos)
-      return Error{concat("a host is matched without its port, got ", given)};
+    if (!bracketed && given.find(':') != std::string_view::npos) return Error{concat("a host is matched without its port, got ", given)};
     return Error{concat("expected a host such as payments.local or *.payments.local, got ", given)};
   };
-  return config::scalar<std::string>(string_form("host, or *.host", "^(\\*\\.)?[^*/:]+$"), check,
+  return config::scalar<std::string>(string_form("host, or *.host", "^((\\*\\.)?[^*/:]+|\\[[0-9A-Fa-f:.]+\\])$"), check,
                                      [](const std::string& host) { return Value::string(host); });
 }
 
@@ -176,9 +193,8 @@ Type<std::string> method() {
   const auto check = [](std::string_view given) -> Result<std::string> {
     std::string upper(given);
     for (char& c : upper) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
-    const bool letters = !given.empty() && std::all_of(upper.begin(), upper.end(), [](char c) {
-      return (c >= 'A' && c <= 'Z') || c == '-' || c == '_';
-    });
+    const bool letters =
+        !given.empty() && std::all_of(upper.begin(), upper.end(), [](char c) { return (c >= 'A' && c <= 'Z') || c == '-' || c == '_'; });
     if (!letters) return Error{concat("expected a method such as GET, got ", given)};
     if (upper != given) return Error{concat("methods are written in capitals; did you mean ", upper, '?')};
     return upper;
@@ -191,8 +207,7 @@ Type<std::string> method() {
 
 Type<Address> listen_address() {
   return config::scalar<Address>(
-      string_form(std::string(kListenForms)),
-      [](std::string_view text) { return parse_address(text, 0, kListenForms); },
+      string_form(std::string(kListenForms), kListenPattern), [](std::string_view text) { return parse_address(text, 0, kListenForms); },
       [](const Address& address) { return Value::plain(std::string(address.text())); });
 }
 
@@ -203,12 +218,21 @@ Type<Address> private_address() {
       [any](const Value& value, Reader& reader, Address& out) {
         if (!any.read(value, reader, out)) return false;
         if (out.family() == Address::Family::unix_path || out.is_loopback()) return true;
-        reader.error(
-            value.place,
-            "changes are taken on unix:/path or a loopback address only; read_only_listen may be any");
+        reader.error(value.place, "changes are taken on unix:/path or a loopback address only; read_only_listen may be any");
         return false;
       },
       [any](const Address& address) { return any.print(address); });
+}
+
+Type<Address> name_server() {
+  return config::scalar<Address>(
+      string_form("host:port such as 10.0.0.10:53 or [fd00::a]:53"),
+      [](std::string_view text) -> Result<Address> {
+        const Result<Address> address = parse_address(text, 1, "host:port such as 10.0.0.10:53 or [fd00::a]:53");
+        if (address && address->family() == Address::Family::unix_path) return Error{concat("a name server is no file, got ", text)};
+        return address;
+      },
+      [](const Address& address) { return Value::plain(std::string(address.text())); });
 }
 
 Type<std::string> file_path() {
@@ -220,6 +244,31 @@ Type<std::string> file_path() {
       },
       [](const std::string& path) { return Value::string(path); });
 }
+
+Type<std::string> allowed_name() {
+  return config::scalar<std::string>(
+      string_form("spiffe://domain/path, where the last * stands for any rest, or a DNS name, whose first label may be *",
+                  "^[^*]+[*]?$|^[*][.][^*]+$"),
+      [](std::string_view text) -> Result<std::string> {
+        if (Result<void> checked = TlsAllowedNames::check(text); !checked) return Error{concat(checked.error().message, ", got ", text)};
+        return std::string(text);
+      },
+      [](const std::string& name) { return Value::string(name); });
+}
+
+Type<std::string> server_name() {
+  return config::scalar<std::string>(
+      string_form("a DNS name or an IP address", "^[^*/ ]+$"),
+      [](std::string_view text) -> Result<std::string> {
+        const bool plain = text.find_first_of("*/ ") == std::string_view::npos;
+        const bool name = plain && text.find(':') == std::string_view::npos && TlsAllowedNames::check(text).ok();
+        if (name || (plain && Address::parse(concat('[', text, "]:1")).ok())) return std::string(text);
+        return Error{concat("expected a DNS name or an IP address, got ", text)};
+      },
+      [](const std::string& name) { return Value::string(name); });
+}
+
+Type<TlsVersion> tls_version() { return config::enumeration<TlsVersion>({{"TLSv1.2", TlsVersion::v1_2}, {"TLSv1.3", TlsVersion::v1_3}}); }
 
 Type<EndpointConfig> endpoint() {
   Description description;
@@ -259,8 +308,7 @@ Type<double> per_second() {
         return rate.value().per_second();
       },
       [](const double& value) {
-        for (const Duration unit :
-             {Duration(1s), Duration(1min)}) {  // the first in which it is a whole number
+        for (const Duration unit : {Duration(1s), Duration(1min)}) {  // the first in which it is a whole number
           const double count = value * seconds(unit);
           if (std::abs(count - std::round(count)) < 1e-6)
             return Value::plain(format_rate(Rate{static_cast<std::uint64_t>(std::round(count)), unit}));
@@ -270,12 +318,13 @@ Type<double> per_second() {
 }
 
 Type<std::vector<std::pair<int, int>>> status_ranges() {
+  Description status =
+      string_form("status such as 503, range such as 500-503, or class such as 5xx", "^([1-5]xx|[1-5][0-9]{2}(-[1-5][0-9]{2})?)$");
+  status.minimum = 100;
+  status.maximum = 599;
   return config::list_of(
-      config::scalar<std::pair<int, int>>(
-          string_form("status such as 503, range such as 500-503, or class such as 5xx",
-                      "^([1-5]xx|[1-5][0-9]{2}(-[1-5][0-9]{2})?)$"),
-          parse_statuses,
-          [](const std::pair<int, int>& range) { return Value::plain(print_statuses(range)); }),
+      config::scalar<std::pair<int, int>>(std::move(status), parse_statuses,
+                                          [](const std::pair<int, int>& range) { return Value::plain(print_statuses(range)); }),
       1, 100);
 }
 
@@ -286,9 +335,8 @@ Type<FilterMode> filter_mode() {
 
 Type<std::string> edited_header_name() {
   // Framing, the connection and the host are the codec's; editing them would let configuration break them.
-  static constexpr std::array<std::string_view, 9> kOurs = {
-      "connection", "content-length", "transfer-encoding", "te", "trailer", "upgrade",
-      "keep-alive", "host",           "proxy-connection"};
+  static constexpr std::array<std::string_view, 9> kOurs = {"connection", "content-length", "transfer-encoding", "te", "trailer", "upgrade",
+                                                            "keep-alive", "host",           "proxy-connection"};
   const Type<std::string> any = config::header_name();
   return Type<std::string>(
       any.describe(),
@@ -305,15 +353,13 @@ const Section<Matcher>& matcher_section() {
   using config::list_of;
   static const Section<Matcher> section =
       Section<Matcher>("match", "Which requests: all that is given must hold; of a list, any entry.")
-          .field("hosts", &Matcher::hosts, list_of(host_pattern(), 1),
-                 "Host without port, case-blind; *.x for any name below x.")
+          .field("hosts", &Matcher::hosts, list_of(host_pattern(), 1), "Host without port, case-blind; *.x for any name below x.")
           .absent()
           .example("[payments.local, \"*.payments.local\"]")
           .field("path", &Matcher::path, config::url_path(), "The path, exactly, without query.")
           .absent()
           .example("/weir-says")
-          .field("path_prefix", &Matcher::path_prefix, config::url_path(),
-                 "The path begins so, by segment: /cart is not /carton.")
+          .field("path_prefix", &Matcher::path_prefix, config::url_path(), "The path begins so, by segment: /cart is not /carton.")
           .absent()
           .example("/v1/")
           .field("methods", &Matcher::methods, list_of(method(), 1), "Any of these methods.")

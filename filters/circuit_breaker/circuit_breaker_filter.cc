@@ -37,8 +37,8 @@ const Section<OpenForConfig>& open_for_section() {
           .field("max", &OpenForConfig::max, duration(1ms, 24h), "At most, ever.")
           .check([](const OpenForConfig& open_for, const Value& value, Reader& reader) {
             if (open_for.base <= open_for.max) return true;
-            reader.error(value.place, concat("base (", format_duration(open_for.base), ") is above max (",
-                                             format_duration(open_for.max), ")"));
+            reader.error(value.place,
+                         concat("base (", format_duration(open_for.base), ") is above max (", format_duration(open_for.max), ")"));
             return false;
           });
   return section;
@@ -54,8 +54,7 @@ const Section<HalfOpenConfig>& half_open_section() {
                  "A probe that takes longer gives its place to another; its answer still counts.")
           .check([](const HalfOpenConfig& half_open, const Value& value, Reader& reader) {
             if (half_open.successes <= half_open.probes) return true;
-            reader.error(value.place,
-                         concat("successes (", half_open.successes, ") is above probes (", half_open.probes, ")"));
+            reader.error(value.place, concat("successes (", half_open.successes, ") is above probes (", half_open.probes, ")"));
             return false;
           });
   return section;
@@ -76,16 +75,29 @@ class CircuitBreakerFactory final : public FilterFactory {
     return facts;
   }
 
-  std::shared_ptr<FilterState> make_state(const void* config, std::shared_ptr<FilterState> old,
-                                          std::uint64_t /*seed*/) const override {
+  void explain(const void* config, const RequestHead& /*head*/, std::vector<FilterNote>& notes) const override {
+    const CircuitBreakerConfig& breaker = config_of(config);
+    std::string causes;
+    for (const std::string& word : words_of(breaker.causes)) causes += concat(causes.empty() ? "" : ", ", word);
+    std::string opens = concat("at ", format_ratio(breaker.failure_ratio), " failures (", causes, ")");
+    if (breaker.slow_call)
+      opens += concat(", or ", format_ratio(breaker.slow_call->ratio), " slower than ", format_duration(breaker.slow_call->longer_than));
+    opens += concat(", of ", breaker.min_calls, " or more calls in ", format_duration(breaker.window));
+    if (breaker.consecutive_failures) opens += concat("; or at ", *breaker.consecutive_failures, " failures in a row");
+    notes.push_back({"opens", std::move(opens)});
+    notes.push_back({"then", concat("refuses for up to ", format_duration(breaker.open_for.base), ", longer each time, at most ",
+                                    format_duration(breaker.open_for.max), "; closes after ", breaker.half_open.successes, " of ",
+                                    breaker.half_open.probes, " probes")});
+    if (breaker.scope == CircuitBreakerConfig::Scope::route) notes.push_back({"scope", "one breaker for this route"});
+  }
+
+  std::shared_ptr<FilterState> make_state(const void* config, std::shared_ptr<FilterState> old, std::uint64_t /*seed*/) const override {
     if (old == nullptr) return std::make_shared<CircuitBreakerState>(config_of(config));
     static_cast<CircuitBreakerState&>(*old).set_config(config_of(config));
     return old;
   }
 
-  bool state_per_route(const void* config) const override {
-    return config_of(config).scope == CircuitBreakerConfig::Scope::route;
-  }
+  bool state_per_route(const void* config) const override { return config_of(config).scope == CircuitBreakerConfig::Scope::route; }
 
   std::unique_ptr<Link> build(const void* /*config*/, const LinkContext& context, Link& next) const override {
     return std::make_unique<AdmissionLink>(context, static_cast<CircuitBreakerState&>(*context.state), next);

@@ -18,9 +18,7 @@ constexpr Duration kHalfOpenRetryAfter = std::chrono::seconds(1);
 constexpr double kLeastShare = 0.1;
 
 // Exact: `part` of `whole` is at least `ratio`.
-bool reaches(std::uint64_t part, std::uint64_t whole, Ratio ratio) {
-  return part * Ratio::kWhole >= whole * ratio.millionths;
-}
+bool reaches(std::uint64_t part, std::uint64_t whole, Ratio ratio) { return part * Ratio::kWhole >= whole * ratio.millionths; }
 
 Duration doubled(Duration base, std::uint32_t times, Duration max) {
   Duration value = base;
@@ -89,7 +87,8 @@ CircuitBreakerPolicy::CircuitBreakerPolicy(const CircuitBreakerConfig& config)
 void CircuitBreakerPolicy::set_config(const CircuitBreakerConfig& config) {
   config_ = config;
   window_.set_window(config.window);
-  probes_.resize(config.half_open.probes);
+  // Those under way are not forgotten, even where there are to be fewer from now on.
+  probes_.resize(std::max<std::size_t>(config.half_open.probes, state_ == State::half_open ? probes_.size() : 0));
   if (state_ == State::open) open_until_ = std::min(open_until_, since_ + config.open_for.max);
 }
 
@@ -116,15 +115,14 @@ Admission CircuitBreakerPolicy::admit(MonotonicTime now, const AdmissionFacts& /
   }
   if (control_ == Control::automatic) {
     if (state_ == State::open) {
-      if (now < open_until_) {
-        admission.verdict = Admission::Verdict::reject;
-        admission.reason = "open";
-        admission.retry_after = open_until_ - now;
-        return admission;
-      }
+      if (now < open_until_) return reject_open(now);
       half_open(now);
     }
-    if (state_ == State::half_open) return admit_probe(now);
+    if (state_ == State::half_open) {
+      settle(now, random);  // other parameters may have made it due, with no probe left to say so
+      if (state_ == State::half_open) return admit_probe(now);
+      if (state_ == State::open) return reject_open(now);
+    }
     if (state_ == State::recovering) {
       const double share = recovered_share(now);
       if (share >= 1) {
@@ -140,6 +138,15 @@ Admission CircuitBreakerPolicy::admit(MonotonicTime now, const AdmissionFacts& /
   admission.kind = FailureKind::none;
   admission.ticket.generation = generation_;
   admission.ticket.admitted = now;
+  return admission;
+}
+
+Admission CircuitBreakerPolicy::reject_open(MonotonicTime now) const {
+  Admission admission;
+  admission.verdict = Admission::Verdict::reject;
+  admission.kind = FailureKind::breaker_open;
+  admission.reason = "open";
+  admission.retry_after = open_until_ - now;
   return admission;
 }
 
@@ -197,6 +204,10 @@ void CircuitBreakerPolicy::record_probe(MonotonicTime now, const Ticket& ticket,
   } else {
     ++failed_;
   }
+  settle(now, random);
+}
+
+void CircuitBreakerPolicy::settle(MonotonicTime now, Random& random) {
   if (succeeded_ >= config_.half_open.successes) {
     close(now);
   } else if (failed_ + config_.half_open.successes > config_.half_open.probes) {
@@ -210,20 +221,16 @@ CircuitBreakerPolicy::Judgement CircuitBreakerPolicy::judge(const Outcome& outco
     const Duration waited = outcome.to_headers >= Duration{0} ? outcome.to_headers : outcome.total;
     slow = waited > config_.slow_call->longer_than;
   }
+  const bool bad_answer = config_.causes.matches_status(outcome.status) || config_.causes.matches_grpc(outcome.grpc_status);
   bool failure = false;
   switch (outcome.cls) {
     case Outcome::Class::ignored:
       // An answer that a retry dropped once it had seen the head never comes to its end, but its status has spoken.
-      failure = outcome.status != 0 && config_.causes.matches_status(outcome.status);
+      failure = outcome.status != 0 && bad_answer;
       if (failure) break;
       return slow && outcome.cut_short ? Judgement::slow : Judgement::nothing;
-    case Outcome::Class::answered:
-      failure = config_.causes.matches_status(outcome.status) ||
-                (!outcome.clean && config_.causes.matches_failure(outcome.failure));
-      break;
-    case Outcome::Class::failed:
-      failure = config_.causes.matches_failure(outcome.failure);
-      break;
+    case Outcome::Class::answered: failure = bad_answer || (!outcome.clean && config_.causes.matches_failure(outcome.failure)); break;
+    case Outcome::Class::failed: failure = config_.causes.matches_failure(outcome.failure); break;
   }
   if (failure) return slow ? Judgement::failure_and_slow : Judgement::failure;
   return slow ? Judgement::slow : Judgement::good;
@@ -255,7 +262,7 @@ void CircuitBreakerPolicy::open(MonotonicTime now, std::string_view reason, Rand
 }
 
 void CircuitBreakerPolicy::half_open(MonotonicTime now) {
-  std::fill(probes_.begin(), probes_.end(), Probe{});
+  probes_.assign(config_.half_open.probes, Probe{});
   succeeded_ = failed_ = 0;
   ++generation_;
   enter(State::half_open, now, "open_time_over");

@@ -112,8 +112,10 @@ class CircuitBreakerPolicy final : public AdmissionPolicy {
 
   Judgement judge(const Outcome& outcome) const;
   std::string_view trips(MonotonicTime now);  // why the closed breaker has to open; empty: it need not
+  Admission reject_open(MonotonicTime now) const;
   Admission admit_probe(MonotonicTime now);
   void record_probe(MonotonicTime now, const Ticket& ticket, Judgement judgement, Random& random);
+  void settle(MonotonicTime now, Random& random);  // half-open: closes or opens once the probes have said enough
   void open(MonotonicTime now, std::string_view reason, Random& random);
   void half_open(MonotonicTime now);
   void close(MonotonicTime now);

@@ -249,8 +249,7 @@ CallPtr ConcurrencyLimitLink::start(Request&& request, Caller& caller) {
 
 CallPtr ConcurrencyLimitLink::wait(Request&& request, Caller& caller, const Admission& admission) {
   ExchangeContext& exchange = *request.exchange;
-  return CallPtr(make_call<QueuedCall>(exchange, caller, *this, std::move(request),
-                                       ConcurrencyLimitPolicy::waiter_of(admission.ticket)));
+  return CallPtr(make_call<QueuedCall>(exchange, caller, *this, std::move(request), ConcurrencyLimitPolicy::waiter_of(admission.ticket)));
 }
 
 // --- Configuration and factory ----------------------------------------------------------------------------------------
@@ -272,8 +271,7 @@ const Section<AdaptiveLimitConfig>& adaptive_section() {
   static const Section<Config> section =
       Section<Config>("adaptive", "Learns the limit from live traffic; it never lowers it in order to measure.")
           .field("algorithm", &Config::algorithm,
-                 enumeration<Algorithm>(
-                     {{"gradient2", Algorithm::gradient2}, {"vegas", Algorithm::vegas}, {"aimd", Algorithm::aimd}}),
+                 enumeration<Algorithm>({{"gradient2", Algorithm::gradient2}, {"vegas", Algorithm::vegas}, {"aimd", Algorithm::aimd}}),
                  "gradient2 compares latency with its long average, vegas with the least seen; aimd looks at timeouts only.")
           .field("initial", &Config::initial, integer(1, kMaxLimit), "The limit at the start.")
           .field("min", &Config::min, integer(1, kMaxLimit), "The limit is never lower.")
@@ -303,15 +301,27 @@ class ConcurrencyLimitFactory final : public FilterFactory {
   std::string_view kind() const override { return "concurrency_limit"; }
   const config::SectionBase& section() const override { return concurrency_limit_section(); }
 
-  FilterFacts facts(const void* /*config*/) const override {
+  FilterFacts facts(const void* config) const override {
+    const ConcurrencyLimitConfig& limit = config_of(config);
     FilterFacts facts;
     facts.keeps_state = true;
     facts.rejects = true;
+    if (limit.queue) facts.longest_wait = limit.queue->timeout;
     return facts;
   }
 
-  std::shared_ptr<FilterState> make_state(const void* config, std::shared_ptr<FilterState> old,
-                                          std::uint64_t /*seed*/) const override {
+  void explain(const void* config, const RequestHead& /*head*/, std::vector<FilterNote>& notes) const override {
+    const ConcurrencyLimitConfig& limit = config_of(config);
+    if (limit.limit) notes.push_back({"in flight", concat("at most ", *limit.limit)});
+    if (limit.adaptive)
+      notes.push_back({"in flight", concat("a limit that is learned, ", limit.adaptive->min, " to ", limit.adaptive->max, ", at first ",
+                                           limit.adaptive->initial)});
+    notes.push_back({"over it", limit.queue
+                                    ? concat("up to ", limit.queue->size, " wait, each up to ", format_duration(limit.queue->timeout))
+                                    : std::string("refused at once")});
+  }
+
+  std::shared_ptr<FilterState> make_state(const void* config, std::shared_ptr<FilterState> old, std::uint64_t /*seed*/) const override {
     if (old == nullptr) return std::make_shared<ConcurrencyLimitState>(config_of(config));
     static_cast<ConcurrencyLimitState&>(*old).set_config(config_of(config));
     return old;

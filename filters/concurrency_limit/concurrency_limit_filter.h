@@ -59,10 +59,10 @@ class ConcurrencyLimitState final : public SharedPolicy, public std::enable_shar
   };
 
   ConcurrencyLimitPolicy& limit() { return static_cast<ConcurrencyLimitPolicy&>(*policy_); }
-  void hand_out(MonotonicTime now, const Random* worker);     // locked
-  void deliver(Waiter waiter, const Random* worker);          // locked
-  GrantReceiver* receiver_of(Waiter waiter);                  // locked; null when nobody awaits it (yet, or any more)
-  void wake(Waiter waiter);                                   // posted, on the receiver's thread
+  void hand_out(MonotonicTime now, const Random* worker);  // locked
+  void deliver(Waiter waiter, const Random* worker);       // locked
+  GrantReceiver* receiver_of(Waiter waiter);               // locked; null when nobody awaits it (yet, or any more)
+  void wake(Waiter waiter);                                // posted, on the receiver's thread
 
   std::vector<Place> places_;  // by the waiters' slots
 };

@@ -22,8 +22,7 @@ bool is_timeout(FailureKind kind) {
 
 }  // namespace
 
-ConcurrencyLimitPolicy::ConcurrencyLimitPolicy(const ConcurrencyLimitConfig& config)
-    : queue_(config.queue), limiter_(limiter_of(config)) {
+ConcurrencyLimitPolicy::ConcurrencyLimitPolicy(const ConcurrencyLimitConfig& config) : queue_(config.queue), limiter_(limiter_of(config)) {
   DCHECK(config.limit.has_value() != config.adaptive.has_value());
   if (queue_) slots_.reserve(queue_->size);
 }
@@ -77,11 +76,13 @@ void ConcurrencyLimitPolicy::record(MonotonicTime now, const Ticket& ticket, con
 void ConcurrencyLimitPolicy::learn(MonotonicTime now, const Ticket& ticket, const Outcome& outcome, Random& random) {
   if (!limiter_.adaptive()) return;
   LimitSample sample;
+  sample.admitted = ticket.admitted;
   sample.in_flight = ticket.slot;
   switch (outcome.cls) {
     case Outcome::Class::answered:
       // Errors and "too many requests" tend to be quick; taken for fast answers they would raise the limit of a failing service.
       if (outcome.to_headers < Duration{0} || outcome.status >= 500 || outcome.status == 429) return;
+      if (is_grpc_server_trouble(outcome.grpc_status)) return;
       sample.rtt = outcome.to_headers;
       break;
     case Outcome::Class::failed:

@@ -8,14 +8,15 @@ namespace weir {
 namespace {
 
 // Gradient2 and Vegas as Netflix's concurrency-limits defines them, with its defaults.
-constexpr double kTolerance = 1.5;         // gradient2: the rtt may be half longer than usual before the limit falls
-constexpr double kSmoothing = 0.2;         // gradient2: weight of the newest limit
-constexpr double kQueueAllowance = 4;      // gradient2: room to grow into
-constexpr double kLongWindow = 600;        // gradient2: samples of the long average ...
-constexpr std::uint32_t kWarmup = 10;      // ... which starts as a plain mean of so many
-constexpr double kDrift = 0.95;            // gradient2: the long average comes down by this when twice the present rtt
-constexpr double kProbeMultiplier = 30;    // vegas: the least rtt is learned anew every jitter x 30 x limit samples
+constexpr double kTolerance = 1.5;       // the rtt may be half longer than usual before the limit falls (gradient2), or is not restored
+constexpr double kSmoothing = 0.2;       // gradient2: weight of the newest limit
+constexpr double kQueueAllowance = 4;    // gradient2: room to grow into
+constexpr double kLongWindow = 600;      // gradient2: samples of the long average ...
+constexpr std::uint32_t kWarmup = 10;    // ... which starts as a plain mean of so many
+constexpr double kDrift = 0.95;          // gradient2: the long average comes down by this when twice the present rtt
+constexpr double kProbeMultiplier = 30;  // vegas: the least rtt is learned anew every jitter x 30 x limit samples
 constexpr double kAimdBackoff = 0.9;
+constexpr std::uint32_t kAnswerWeighs = 9;  // so where one call in ten is answered, or more, a run of timeouts does not grow
 
 double log10_at_least_1(double limit) { return std::max(1.0, std::floor(std::log10(limit))); }
 
@@ -36,6 +37,10 @@ void Limiter::set_adaptive(const AdaptiveLimitConfig& config) {
 
 void Limiter::add(MonotonicTime now, const LimitSample& sample, Random& random) {
   if (!adaptive_ || (sample.rtt < kLeastRtt && !sample.dropped)) return;
+  if (collapses(now, sample) || restores(now)) {
+    window_ = Window{};  // what it holds was seen under another limit
+    return;
+  }
   if (window_.samples == 0) window_.ends = now + kWindow;
   ++window_.samples;
   window_.rtt_sum += static_cast<double>(std::max(sample.rtt, kLeastRtt).count());
@@ -47,19 +52,52 @@ void Limiter::add(MonotonicTime now, const LimitSample& sample, Random& random) 
   update(full, random);
 }
 
+// As many calls as may be in flight at once.
+std::uint32_t Limiter::round_size() const { return std::max(limit(), kWindowSamples); }
+
+bool Limiter::collapses(MonotonicTime now, const LimitSample& sample) {
+  if (sample.admitted < round_.began) return false;
+  if (sample.dropped) {
+    ++round_.dropped;
+    ++round_.run;
+  } else {
+    ++round_.answered;
+    round_.run -= std::min(round_.run, kAnswerWeighs);
+    round_.answered_rtt_sum += static_cast<double>(sample.rtt.count());
+  }
+  if (round_.run < round_size()) return false;
+  const double min = adaptive_->min;
+  if (limit_ > min) restore_to_ = limit_ / 2;  // at the minimum nothing is learned of higher limits
+  limit_ = min;
+  round_ = Round{};
+  round_.began = now;
+  return true;
+}
+
+bool Limiter::restores(MonotonicTime now) {
+  if (round_.answered + round_.dropped < round_size()) return false;
+  const Round full = round_;
+  round_ = Round{};
+  round_.began = full.began;
+  round_.run = full.run;
+  if (restore_to_ <= limit_) {
+    restore_to_ = 0;
+    return false;
+  }
+  const bool quick = reference_rtt_ == 0 || full.answered_rtt_sum <= kTolerance * reference_rtt_ * full.answered;
+  if (full.answered < full.dropped || !quick) return false;
+  limit_ = std::min({limit_ * 2, restore_to_, static_cast<double>(adaptive_->max)});
+  round_.began = now;
+  return true;
+}
+
 void Limiter::update(const Window& window, Random& random) {
   const double rtt = window.rtt_sum / window.samples;
   double limit = limit_;
   switch (adaptive_->algorithm) {
-    case AdaptiveLimitConfig::Algorithm::gradient2:
-      limit = gradient2(rtt, window.max_in_flight);
-      break;
-    case AdaptiveLimitConfig::Algorithm::vegas:
-      limit = vegas(rtt, window, random);
-      break;
-    case AdaptiveLimitConfig::Algorithm::aimd:
-      limit = aimd(window);
-      break;
+    case AdaptiveLimitConfig::Algorithm::gradient2: limit = gradient2(rtt, window.max_in_flight); break;
+    case AdaptiveLimitConfig::Algorithm::vegas: limit = vegas(rtt, window, random); break;
+    case AdaptiveLimitConfig::Algorithm::aimd: limit = aimd(window); break;
   }
   limit_ = std::clamp(limit, static_cast<double>(adaptive_->min), static_cast<double>(adaptive_->max));
 }
@@ -73,7 +111,7 @@ double Limiter::gradient2(double rtt, std::uint32_t in_flight) {
     reference_rtt_ = reference_rtt_ * (1 - weight) + rtt * weight;
   }
   const double ratio = reference_rtt_ / rtt;
-  if (ratio > 2) reference_rtt_ *= kDrift;  // overload lasted so long that it looks usual: forget it faster
+  if (ratio > 2) reference_rtt_ *= kDrift;    // overload lasted so long that it looks usual: forget it faster
   if (in_flight < limit_ / 2) return limit_;  // the limit was not what limited
   const double gradient = std::clamp(kTolerance * ratio, 0.5, 1.0);
   const double wanted = limit_ * gradient + kQueueAllowance;

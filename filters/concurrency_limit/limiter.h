@@ -1,6 +1,10 @@
 // Limiter: how many calls may be in flight: a fixed number, or one learned from latency (gradient2, vegas) or from timeouts (aimd).
 // The concurrency limit policy owns one and tells it how calls went; windows of samples, not single ones, move the limit.
 // It never lowers the limit in order to measure, and it does not count what is in flight.
+//
+// Collapse: where nearly all calls time out, the algorithms' small steps come too late: the upstream still works on what was given up, and
+// every further try lengthens the queue that makes it time out. So, as TCP does when no acknowledgement comes at all, any of them falls to
+// its minimum, once a round trip, and then doubles with every round that goes well until half of the former limit is reached again.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +24,7 @@ struct AdaptiveLimitConfig {
 };
 
 struct LimitSample {
+  MonotonicTime admitted{};
   Duration rtt{0};              // from admission to the response headers; of a call that timed out, as long as it had waited
   std::uint32_t in_flight = 0;  // when it was admitted, itself included
   bool dropped = false;         // a timeout: a sign of overload, whatever its rtt
@@ -54,6 +59,18 @@ class Limiter {
     MonotonicTime ends{};
   };
 
+  // Calls that were admitted since the limit last collapsed or was doubled: those before say nothing about it.
+  struct Round {
+    MonotonicTime began{};
+    std::uint32_t run = 0;  // timeouts in a row, where an answer between takes kAnswerWeighs of them away
+    std::uint32_t answered = 0;
+    std::uint32_t dropped = 0;
+    double answered_rtt_sum = 0;
+  };
+
+  std::uint32_t round_size() const;
+  bool collapses(MonotonicTime now, const LimitSample& sample);
+  bool restores(MonotonicTime now);
   void update(const Window& window, Random& random);
   double gradient2(double rtt, std::uint32_t in_flight);
   double vegas(double rtt, const Window& window, Random& random);
@@ -62,6 +79,8 @@ class Limiter {
   std::optional<AdaptiveLimitConfig> adaptive_;
   double limit_;
   Window window_;
+  Round round_;
+  double restore_to_ = 0;  // after a collapse, how far the limit may double; 0: no collapse to recover from
   // gradient2: the long average of the rtt. vegas: the least rtt seen since the last probe. Nanoseconds; 0: not known yet.
   double reference_rtt_ = 0;
   double warmup_sum_ = 0;  // gradient2

@@ -19,8 +19,7 @@ struct OwnPolicy {
 class LoadShedLink final : private OwnPolicy, public GateLink {
  public:
   LoadShedLink(const LoadShedConfig& config, const LinkContext& context, Link& next)
-      : OwnPolicy{SharedPolicy(std::make_unique<LoadShedPolicy>(config, context.pressure))},
-        GateLink(context, own_policy, next) {}
+      : OwnPolicy{SharedPolicy(std::make_unique<LoadShedPolicy>(config, context.pressure))}, GateLink(context, own_policy, next) {}
 };
 
 class LoadShedFactory final : public FilterFactory {
@@ -32,6 +31,19 @@ class LoadShedFactory final : public FilterFactory {
     FilterFacts facts;
     facts.rejects = true;
     return facts;
+  }
+
+  void explain(const void* config, const RequestHead& /*head*/, std::vector<FilterNote>& notes) const override {
+    const LoadShedConfig& shed = Section<LoadShedConfig>::as(config);
+    std::string above;
+    const auto add = [&above](std::string_view what, const std::optional<Ratio>& threshold) {
+      if (threshold) above += concat(above.empty() ? "" : ", ", what, ' ', format_ratio(*threshold));
+    };
+    add("cpu", shed.cpu);
+    add("memory", shed.memory);
+    add("open_files", shed.open_files);
+    if (shed.loop_delay) above += concat(above.empty() ? "" : ", ", "loop_delay ", format_duration(*shed.loop_delay));
+    notes.push_back({"refuses above", std::move(above)});
   }
 
   std::unique_ptr<Link> build(const void* config, const LinkContext& context, Link& next) const override {

@@ -16,8 +16,8 @@ constexpr std::size_t kMaxKeyParts = 8;
 config::Type<RateKeyPart> key_part() {
   config::Description description;
   description.json = config::Description::Json::string;
-  description.form = "header:NAME, client_address, path or method";
-  description.pattern = "^(header:.+|client_address|path|method)$";
+  description.form = "header:NAME, client_address, client_identity, path or method";
+  description.pattern = "^(header:.+|client_address|client_identity|path|method)$";
   return config::scalar<RateKeyPart>(
       std::move(description), [](std::string_view text) { return parse_rate_key_part(text); },
       [](const RateKeyPart& part) { return Value::string(to_text(part)); });
@@ -40,8 +40,14 @@ class RateLimitFactory final : public FilterFactory {
     return facts;
   }
 
-  std::shared_ptr<FilterState> make_state(const void* config, std::shared_ptr<FilterState> old,
-                                          std::uint64_t seed) const override {
+  void explain(const void* config, const RequestHead& /*head*/, std::vector<FilterNote>& notes) const override {
+    const RateLimitConfig& limit = config_of(config);
+    std::string key;
+    for (const RateKeyPart& part : limit.key) key += concat(key.empty() ? " for each " : " and ", to_text(part));
+    notes.push_back({"lets through", concat(format_rate(limit.rate), " and ", limit.effective_burst(), " at once after a pause", key)});
+  }
+
+  std::shared_ptr<FilterState> make_state(const void* config, std::shared_ptr<FilterState> old, std::uint64_t seed) const override {
     if (old == nullptr) return std::make_shared<RateLimitState>(config_of(config), seed);
     static_cast<RateLimitState&>(*old).set_config(config_of(config));
     return old;

@@ -16,6 +16,7 @@ struct KindName {
   std::string_view word;
 };
 constexpr KindName kWords[] = {{RateKeyPart::Kind::client_address, "client_address"},
+                               {RateKeyPart::Kind::client_identity, "client_identity"},
                                {RateKeyPart::Kind::path, "path"},
                                {RateKeyPart::Kind::method, "method"}};
 
@@ -33,7 +34,7 @@ Result<RateKeyPart> parse_rate_key_part(std::string_view text) {
     part.header = ascii_lower(text.substr(kHeaderPrefix.size()));
     if (!part.header.empty() && part.header.find_first_not_of(kHeaderCharacters) == std::string::npos) return part;
   }
-  return Error{concat("expected header:NAME, client_address, path or method, got ", text), 0};
+  return Error{concat("expected header:NAME, client_address, client_identity, path or method, got ", text), 0};
 }
 
 std::string to_text(const RateKeyPart& part) {
@@ -82,12 +83,13 @@ KeyFingerprint RateLimitPolicy::fingerprint(const AdmissionFacts& facts) const {
         client != nullptr ? key.add(client->host()) : key.add_missing();
         break;
       }
-      case RateKeyPart::Kind::path:
-        has_head ? key.add(facts.head->path()) : key.add_missing();
+      case RateKeyPart::Kind::client_identity: {
+        const TlsInfo* tls = facts.exchange != nullptr ? facts.exchange->tls : nullptr;
+        tls != nullptr && tls->peer_verified ? key.add(tls->peer_identity()) : key.add_missing();
         break;
-      case RateKeyPart::Kind::method:
-        has_head ? key.add(facts.head->method_text) : key.add_missing();
-        break;
+      }
+      case RateKeyPart::Kind::path: has_head ? key.add(facts.head->path()) : key.add_missing(); break;
+      case RateKeyPart::Kind::method: has_head ? key.add(facts.head->method_text) : key.add_missing(); break;
     }
   }
   return key;

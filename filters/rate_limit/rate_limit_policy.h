@@ -16,7 +16,7 @@
 namespace weir {
 
 struct RateKeyPart {
-  enum class Kind : std::uint8_t { header, client_address, path, method };
+  enum class Kind : std::uint8_t { header, client_address, client_identity, path, method };
   Kind kind = Kind::client_address;
   std::string header;  // lower case; of kind header
   bool operator==(const RateKeyPart&) const = default;

@@ -27,9 +27,7 @@ struct BucketRules {
     capacity = token * static_cast<WideTime>(burst);
   }
   WideTime scaled(MonotonicTime now) const { return units_per_ns * now.time_since_epoch().count(); }
-  Duration rounded_up(WideTime units) const {
-    return Duration{static_cast<std::int64_t>((units + units_per_ns - 1) / units_per_ns)};
-  }
+  Duration rounded_up(WideTime units) const { return Duration{static_cast<std::int64_t>((units + units_per_ns - 1) / units_per_ns)}; }
   bool operator==(const BucketRules&) const = default;
 
   WideTime units_per_ns = 1;
@@ -60,8 +58,7 @@ class TokenBucket {
       return;
     }
     const WideTime level = from.capacity - (full_at_ - from.scaled(now));
-    const WideTime kept = std::clamp(level / from.token * to.token + level % from.token * to.token / from.token,
-                                     WideTime{0}, to.capacity);
+    const WideTime kept = std::clamp(level / from.token * to.token + level % from.token * to.token / from.token, WideTime{0}, to.capacity);
     full_at_ = to.scaled(now) + (to.capacity - kept);
   }
 

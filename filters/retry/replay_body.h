@@ -24,6 +24,7 @@ class ReplayBody final : private BodySink, private BodySource {
   void drop();     // both ends
 
   bool replayable() const { return !overflowed_ && !committed_; }
+  bool ended() const { return ended_; }                     // the client has sent all of its request
   bool broke() const { return broke_ != BodyAbort::none; }  // the client's body did
 
  private:
@@ -55,8 +56,8 @@ class ReplayBody final : private BodySink, private BodySource {
   bool blocked_ = false;  // the client's pipe was told to wait
   bool overflowed_ = false;
   bool committed_ = false;
-  bool writing_ = false;   // the bytes that are being written may be the kept ones
-  Timer look_;             // while the client waits for an upstream that only connects: a pipe tells no writer of its first take
+  bool writing_ = false;  // the bytes that are being written may be the kept ones
+  Timer look_;            // while the client waits for an upstream that only connects: a pipe tells no writer of its first take
 };
 
 }  // namespace weir

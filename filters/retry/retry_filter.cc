@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "filters/retry/held_answer.h"
 #include "filters/retry/replay_body.h"
 #include "proxy/chain/filter_call.h"
 #include "proxy/chain/local_reply.h"
@@ -12,23 +13,17 @@ namespace {
 
 using Verdict = RetryDecision::Verdict;
 
-int grpc_status_of(const ResponseHead& head) {
-  if (!head.headers.has(HeaderId::grpc_status)) return -1;
-  int code = 0;
-  for (const char c : head.headers.value(HeaderId::grpc_status)) {
-    if (c < '0' || c > '9' || code > 99) return -1;
-    code = code * 10 + (c - '0');
-  }
-  return code;
-}
-
-TryEnd end_of(const Response& response, WallTime now) {
+TryEnd end_of(const Response& response, const ExchangeContext& exchange) {
   TryEnd end;
   end.answered = true;
   if (response.head == nullptr) return end;  // a stream: connected
   const ResponseHead& head = *response.head;
+  const WallTime now = exchange.loop().wall_now();
   end.status = head.status;
-  end.grpc_status = grpc_status_of(head);
+  if (exchange.grpc) {
+    end.grpc_status = grpc_status_at_head(head);
+    end.pushback = grpc_pushback_of(head.headers);
+  }
   if (head.headers.has(HeaderId::proxy_status)) end.failure = kind_of_local_reply(head);
   if (head.headers.has(HeaderId::retry_after)) end.retry_after = parse_retry_after(head.headers.value(HeaderId::retry_after), now);
   return end;
@@ -42,12 +37,31 @@ TryEnd end_of(const Failure& failure) {
   return end;
 }
 
+// Of a gRPC answer without a message.
+TryEnd end_of(const Headers* trailers) {
+  TryEnd end;
+  end.answered = true;
+  end.status = 200;
+  end.grpc_status = grpc_status_at_end(trailers);
+  if (trailers != nullptr) end.pushback = grpc_pushback_of(*trailers);
+  return end;
+}
+
+// Whether the trailers of this answer may say that it is to be tried again. A length announces a message.
+bool may_fail_in_trailers(const Causes& causes, const Response& response, const ExchangeContext& exchange) {
+  if (!exchange.grpc || !causes.any_grpc() || response.head == nullptr || !response.body) return false;
+  return grpc_status_at_head(*response.head) == GrpcStatus::none && response.body.pipe()->expected_length() <= 0;
+}
+
 bool method_allowed(const RetryMethods& methods, const Request& request) {
   return request.head == nullptr ? methods.rule == RetryMethods::Rule::any : methods.allow(*request.head);
 }
 
 struct EndInArena {
-  void operator()(ReplayBody* body) const { body->~ReplayBody(); }
+  template <class T>
+  void operator()(T* object) const {
+    object->~T();
+  }
 };
 
 }  // namespace
@@ -84,19 +98,32 @@ class RetryCall final : public Call, public Caller {
   }
 
   void on_response(Response&& response) override {
-    const RetryDecision decision = decide(end_of(response, exchange().loop().wall_now()), response.endpoint);
-    if (decision.verdict == Verdict::pass) {
-      if (replay_) replay_->commit();
-      tell_response(std::move(response));
-      return;
-    }
+    if (shall_hold(response)) return hold(std::move(response));
+    const RetryDecision decision = decide(end_of(response, exchange()), response.endpoint);
+    if (decision.verdict == Verdict::pass) return release(std::move(response));
     {
       const Response discarded = std::move(response);  // the reader goes first: the upstream may drain what is left
     }
     again(decision);
   }
 
-  void on_end(const End& end) override { tell_end(end); }
+  void on_end(const End& end) override {
+    if (!held_ || !held_->holding()) return tell_end(end);
+    if (!held_->message_began()) {
+      const RetryDecision decision = decide(end.clean() ? end_of(end.trailers) : end_of(*end.failure), held_->endpoint());
+      if (decision.verdict != Verdict::pass) {
+        held_->drop();
+        return again(decision);
+      }
+      if (!end.clean()) {  // nothing was told: a failure it can still be
+        held_->drop();
+        return tell_failure(*end.failure);
+      }
+    }
+    Response response = held_->take();
+    held_->keep_end(end);
+    release(std::move(response));
+  }
 
   void on_failure(const Failure& failure) override {
     const RetryDecision decision = decide(end_of(failure), 0);
@@ -108,8 +135,34 @@ class RetryCall final : public Call, public Caller {
   void silence() noexcept override {
     backoff_.disarm();
     inner_.reset();
+    if (held_) held_->drop();
     if (replay_) replay_->drop();
     if (charged_ && link_.budget_ != nullptr) link_.budget_->refund(exchange().now());
+  }
+
+  // A stream whose client still sends is never kept waiting, and nothing is that could not be tried again anyway.
+  bool shall_hold(const Response& response) const {
+    const RetryConfig& config = link_.config_;
+    if (config.grpc_hold == Duration::zero() || tries_ >= config.max_attempts) return false;
+    if (!may_fail_in_trailers(config.causes, response, exchange())) return false;
+    if (replay_ && (!replay_->ended() || replay_->broke() || !replay_->replayable())) return false;
+    return method_allowed(config.methods, request_);
+  }
+
+  void hold(Response&& response) {
+    if (!held_) held_.reset(exchange().arena.make<HeldAnswer>(exchange(), Callback::to<&RetryCall::on_due>(this)));
+    held_->hold(std::move(response), link_.config_.grpc_hold);
+  }
+
+  void on_due() {
+    if (!held_->holding()) return tell_end(held_->end());
+    if (!held_->message_began()) link_.decisions_.note(exchange(), "released", "grpc_hold");
+    release(held_->take());
+  }
+
+  void release(Response&& response) {
+    if (replay_) replay_->commit();
+    tell_response(std::move(response));
   }
 
   // The policy's decision, with the budget charged last; noted.
@@ -160,6 +213,7 @@ class RetryCall final : public Call, public Caller {
   const RetryLink& link_;
   Request request_;  // what each try is made from; its body is in replay_
   std::unique_ptr<ReplayBody, EndInArena> replay_;
+  std::unique_ptr<HeldAnswer, EndInArena> held_;  // made when the first one is held
   CallPtr inner_;
   Timer backoff_;
   std::uint32_t tries_ = 1;
@@ -180,8 +234,19 @@ class ShadowRetryCall final : public FilterCall {
         method_allowed_(method_allowed(link.config_.methods, request)) {}
 
   void on_response(Response&& response) override {
-    judge(end_of(response, exchange().loop().wall_now()));
+    const bool request_ended = body_ == nullptr || body_->finished();
+    if (request_ended && may_fail_in_trailers(link_.config_.causes, response, exchange())) {
+      answer_ = response.body.pipe();
+      answered_at_ = exchange().now();
+    } else {
+      judge(end_of(response, exchange()));
+    }
     tell_response(std::move(response));
+  }
+  void on_end(const End& end) override {
+    const bool would_be_held = answer_ != nullptr && exchange().now() - answered_at_ <= link_.config_.grpc_hold;
+    if (would_be_held && answer_->bytes_written() == 0) judge(end.clean() ? end_of(end.trailers) : end_of(*end.failure));
+    tell_end(end);
   }
   void on_failure(const Failure& failure) override {
     judge(end_of(failure));
@@ -193,7 +258,8 @@ class ShadowRetryCall final : public FilterCall {
     RetryState state;
     state.method_allowed = method_allowed_;
     state.replayable = body_ == nullptr || body_->bytes_written() <= link_.config_.max_replay;
-    state.client_broke = body_ != nullptr && !body_->finished() && body_->aborted() != BodyAbort::none && body_->aborted() != BodyAbort::cancelled;
+    state.client_broke =
+        body_ != nullptr && !body_->finished() && body_->aborted() != BodyAbort::none && body_->aborted() != BodyAbort::cancelled;
     state.now = exchange().now();
     state.deadline = deadline_;
     const RetryDecision decision = decide_retry(link_.config_, end, state, exchange().worker.random);
@@ -204,13 +270,17 @@ class ShadowRetryCall final : public FilterCall {
 
   const RetryLink& link_;
   const BodyPipe* body_;
+  const BodyPipe* answer_ = nullptr;  // of which the trailers may say that it failed
+  MonotonicTime answered_at_{};
   MonotonicTime deadline_;
   bool method_allowed_;
 };
 
 RetryLink::RetryLink(const RetryConfig& config, const LinkContext& context, Link& next)
     : config_(config), decisions_(context.decisions), budget_(context.retry_budget), next_(next), shadow_(context.shadow) {
-  if (!shadow_) decisions_.declare("not_retried", "budget");
+  if (shadow_) return;
+  decisions_.declare("not_retried", "budget");
+  if (config.causes.any_grpc()) decisions_.declare("released", "grpc_hold");
 }
 
 CallPtr RetryLink::start(Request&& request, Caller& caller) {

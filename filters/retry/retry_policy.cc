@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "proxy/base/text.h"
+#include "proxy/chain/worst_case.h"
 
 namespace weir {
 namespace {
@@ -12,7 +13,7 @@ using Verdict = RetryDecision::Verdict;
 // The cause that this end is, as the metric's word; empty when it is none.
 std::string_view cause_of(const RetryConfig& config, const TryEnd& end) {
   if (!end.answered) return config.causes.matches_failure(end.failure) ? facts(end.failure).name : std::string_view();
-  if (end.grpc_status > 0 && config.causes.matches_grpc(end.grpc_status)) return "grpc";
+  if (config.causes.matches_grpc(end.grpc_status)) return grpc_cause_name(end.grpc_status);
   if (!config.causes.matches_status(end.status)) return {};
   switch (end.status) {  // the usual ones by number: a label must be static text
     case 429: return "429";
@@ -38,8 +39,7 @@ RetryDecision pass(std::string_view reason) { return {Verdict::pass, reason, Dur
 RetryDecision decide_retry(const RetryConfig& config, const TryEnd& end, const RetryState& state, Random& random) {
   if (is_rejected(end) || state.client_broke) return pass({});
   // The keep-alive race is nobody's failure: the upstream closed while the request was on its way.
-  if (end.stale_connection && !end.answered && !state.resent && state.replayable && repeatable(end, state) &&
-      state.now < state.deadline) {
+  if (end.stale_connection && !end.answered && !state.resent && state.replayable && repeatable(end, state) && state.now < state.deadline) {
     return {Verdict::resend, "stale_connection", Duration::zero()};
   }
   const std::string_view cause = cause_of(config, end);
@@ -48,7 +48,10 @@ RetryDecision decide_retry(const RetryConfig& config, const TryEnd& end, const R
   if (!repeatable(end, state)) return pass("method");
   if (!state.replayable) return pass("body_too_large");
   Duration delay = full_jitter(config.backoff, state.tries, random);
-  if (end.answered && end.retry_after) {
+  if (end.pushback.given) {  // instead of the backoff: the server has chosen it for this call
+    if (!end.pushback.wait || *end.pushback.wait > config.retry_after.max) return pass("pushback");
+    delay = *end.pushback.wait;
+  } else if (end.answered && end.retry_after) {
     if (*end.retry_after > config.retry_after.max) return pass("retry_after");
     delay += *end.retry_after;  // the jitter on top, so that all who were told the same do not come back at once
   }
@@ -57,9 +60,7 @@ RetryDecision decide_retry(const RetryConfig& config, const TryEnd& end, const R
 }
 
 Duration full_jitter(const BackoffConfig& backoff, std::uint32_t n, Random& random) {
-  Duration cap = backoff.base;
-  for (std::uint32_t i = 1; i < n && cap < backoff.max; ++i) cap *= 2;
-  cap = std::min(cap, backoff.max);
+  const Duration cap = backoff_bound(backoff.base, backoff.max, n);
   return Duration(static_cast<Duration::rep>(random.below(static_cast<std::uint64_t>(cap.count()) + 1)));
 }
 

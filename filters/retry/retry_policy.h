@@ -12,6 +12,7 @@
 #include "proxy/base/random.h"
 #include "proxy/base/time.h"
 #include "proxy/chain/causes.h"
+#include "proxy/message/grpc.h"
 #include "proxy/message/head.h"
 
 namespace weir {
@@ -41,27 +42,29 @@ struct RetryConfig {
   RetryMethods methods;
   BackoffConfig backoff;
   RetryAfterConfig retry_after;
+  Duration grpc_hold = 50ms;  // of the head of a gRPC answer, until it shows whether a message comes
   std::uint64_t max_replay = std::uint64_t{64} * 1024;
 };
 
 // How one try ended.
 struct TryEnd {
-  int status = 0;                     // of an upstream answer; 0: none
-  int grpc_status = -1;               // of a short gRPC answer, whose head carries it
-  FailureKind failure = FailureKind::none;  // no answer; or what the weir that answered said of itself
+  int status = 0;                             // of an upstream answer; 0: none
+  GrpcStatus grpc_status = GrpcStatus::none;  // of a gRPC answer, when it is known before a message came
+  FailureKind failure = FailureKind::none;    // no answer; or what the weir that answered said of itself
   bool answered = false;
-  bool request_sent = true;           // a byte of the request may have reached the upstream
+  bool request_sent = true;  // a byte of the request may have reached the upstream
   bool stale_connection = false;
   std::optional<Duration> retry_after;
+  GrpcPushback pushback;
 };
 
 // What came before, and what is left.
 struct RetryState {
-  std::uint32_t tries = 1;        // made so far, without free resends
-  bool resent = false;            // the one free resend was used
-  bool method_allowed = true;     // RetryMethods::allow()
-  bool replayable = true;         // the request body was kept whole
-  bool client_broke = false;      // the client's body broke off: nothing whole is left to send
+  std::uint32_t tries = 1;     // made so far, without free resends
+  bool resent = false;         // the one free resend was used
+  bool method_allowed = true;  // RetryMethods::allow()
+  bool replayable = true;      // the request body was kept whole
+  bool client_broke = false;   // the client's body broke off: nothing whole is left to send
   MonotonicTime now{};
   MonotonicTime deadline = kNever;
 };

@@ -1,8 +1,10 @@
 // The fields of `retry:` in the configuration, and its factory.
 #include <algorithm>
 
+#include "config/write.h"
 #include "filters/retry/retry_filter.h"
 #include "proxy/chain/causes_type.h"
+#include "proxy/chain/worst_case.h"
 
 namespace weir {
 namespace {
@@ -96,7 +98,8 @@ const Section<BackoffConfig>& backoff_section() {
 const Section<RetryAfterConfig>& retry_after_section() {
   static const auto section =
       Section<RetryAfterConfig>("retry_after", "What to do when the answer that is retried carries Retry-After.")
-          .field("max", &RetryAfterConfig::max, config::duration(1ms, 1h), "Honoured up to this; an answer that asks for more is not retried.");
+          .field("max", &RetryAfterConfig::max, config::duration(1ms, 1h),
+                 "Honoured up to this; an answer that asks for more is not retried. The same holds for grpc-retry-pushback-ms.");
   return section;
 }
 
@@ -104,6 +107,47 @@ RetryConfig defaults() {
   RetryConfig config;
   config.causes = causes_of({"connect_failure", "refused_stream"});
   return config;
+}
+
+// Only answers can carry Retry-After, or gRPC's pushback.
+bool answers_are_causes(const Causes& causes) { return causes.any_grpc() || causes.any_status(); }
+
+// Some cause does not say that the call was not done. By gRPC's convention `unavailable` and `resource_exhausted` do, and all its calls are
+// POST: there is no other way to have them tried again.
+bool may_have_been_done(const Causes& causes) {
+  const Causes not_done = causes_of({"connect_failure", "refused_stream", "grpc_unavailable", "grpc_resource_exhausted"});
+  Causes all = not_done;
+  all.add(causes);
+  return !(all == not_done);
+}
+
+std::string words_joined(const Causes& causes) {
+  std::string out;
+  for (const std::string& word : words_of(causes)) out += concat(out.empty() ? "" : ", ", word);
+  return out;
+}
+
+void explain_retry(const RetryConfig& retry, const RequestHead& head, std::vector<FilterNote>& notes) {
+  if (retry.max_attempts <= 1) return notes.push_back({"tries", "1: nothing is tried again"});
+  notes.push_back({"tries", concat(retry.max_attempts, " at most, after ", words_joined(retry.causes))});
+  if (!retry.methods.allow(head)) {
+    notes.push_back(
+        {"method", concat(head.method_text, " may not be sent twice (methods: ", config::write_flow(print_methods(retry.methods)),
+                          "): only after a failure to connect, or refused_stream")});
+  }
+  std::string waits;
+  for (std::uint32_t n = 1; n < retry.max_attempts; ++n)
+    waits += concat(n == 1 ? "up to " : ", ", format_duration(backoff_bound(retry.backoff.base, retry.backoff.max, n)));
+  notes.push_back({"waits", concat(waits, " (full jitter)")});
+  if (answers_are_causes(retry.causes))
+    notes.push_back({"retry_after", concat("honoured up to ", format_duration(retry.retry_after.max), ", on top; above it no retry")});
+  if (is_grpc(head) && retry.causes.any_grpc()) {
+    if (retry.grpc_hold > Duration::zero())
+      notes.push_back({"grpc_hold", concat("the head of an answer waits up to ", format_duration(retry.grpc_hold),
+                                           " for a message or a failing status behind it, once the request has ended")});
+    notes.push_back({"pushback", "the upstream's grpc-retry-pushback-ms replaces the wait, or forbids the retry"});
+  }
+  notes.push_back({"body", concat("up to ", format_size(retry.max_replay), " is kept to be sent again")});
 }
 
 class RetryFactory final : public FilterFactory {
@@ -114,9 +158,17 @@ class RetryFactory final : public FilterFactory {
     const auto& retry = *static_cast<const RetryConfig*>(config);
     FilterFacts facts;
     facts.max_attempts = retry.max_attempts;
+    facts.retries_connects = retry.causes.matches_failure(FailureKind::connect_failure);
+    facts.free_resends = 1;  // RetryState::resent
+    facts.base_backoff = retry.backoff.base;
     facts.max_backoff = retry.backoff.max;
-    facts.retries_unsafe = retry.methods.repeats_unsafe();
+    if (answers_are_causes(retry.causes)) facts.max_retry_after = retry.retry_after.max;
+    if (retry.causes.any_grpc()) facts.holds_answer = retry.grpc_hold;
+    facts.retries_unsafe = retry.methods.repeats_unsafe() && may_have_been_done(retry.causes);
     return facts;
+  }
+  void explain(const void* config, const RequestHead& head, std::vector<FilterNote>& notes) const override {
+    explain_retry(*static_cast<const RetryConfig*>(config), head, notes);
   }
   std::unique_ptr<Link> build(const void* config, const LinkContext& context, Link& next) const override {
     return std::make_unique<RetryLink>(*static_cast<const RetryConfig*>(config), context, next);
@@ -130,12 +182,18 @@ const Section<RetryConfig>& retry_section() {
       Section<RetryConfig>("retry", "Tries again, elsewhere where there is another endpoint, within the retry budget of the service.",
                            defaults())
           .field("max_attempts", &RetryConfig::max_attempts, config::integer(1, 10), "Tries in all, the first one included.")
-          .field("causes", &RetryConfig::causes, causes_type(), "What is tried again. What weir rejected itself never is.")
+          .field("causes", &RetryConfig::causes, causes_type(),
+                 "What is tried again. What weir rejected itself never is. A gRPC status counts in the head, and in trailers that no "
+                 "message came before.")
           .field("methods", &RetryConfig::methods, methods_type(),
                  "Which requests may be sent twice: idempotent ones (GET HEAD PUT DELETE OPTIONS TRACE, or any with Idempotency-Key), any, "
                  "or a list. Counts once a byte of the request was sent; connect_failure and refused_stream are safe for any method.")
           .field("backoff", &RetryConfig::backoff, config::object(backoff_section()), "How long to wait before a retry.")
           .field("retry_after", &RetryConfig::retry_after, config::object(retry_after_section()), "How Retry-After is honoured.")
+          .field(
+              "grpc_hold", &RetryConfig::grpc_hold, config::duration(0ms, 10s),
+              "With grpc_ causes: how long the head of a gRPC answer is kept back, once the request has ended, to see whether it fails in "
+              "its trailers. The first byte of a message ends it. 0s: only a status in the head is tried again.")
           .field("max_replay", &RetryConfig::max_replay, config::size(1, std::uint64_t{16} << 20),
                  "How much of a request body is kept to be sent again; a larger one is not retried once the upstream took some of it.");
   return section;

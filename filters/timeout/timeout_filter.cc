@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "proxy/base/text.h"
+
 namespace weir {
 
 class TimeoutCall final : public FilterCall {
@@ -16,7 +18,7 @@ class TimeoutCall final : public FilterCall {
         tunnel_(request.kind == RequestKind::stream),
         timer_(exchange.loop(), Callback::to<&TimeoutCall::on_timer>(this)) {
     const TimeoutConfig& config = link.config_;
-    if (config.total) total_at_ = exchange.started + *config.total;
+    if (config.total) total_at_ = link.total_at(exchange);
     // Where a deadline of the whole exchange comes first, it is that one which speaks.
     if (config.response_headers) headers_at_ = started_ + *config.response_headers;
     if (headers_at_ >= std::min(request.deadline, total_at_)) headers_at_ = kNever;
@@ -69,7 +71,7 @@ class TimeoutCall final : public FilterCall {
 
   void on_timer() {
     const MonotonicTime now = exchange().now();
-    if (now >= total_at_) return expire(FailureKind::total_timeout);
+    if (now >= total_at_) return expire(link_.total_kind(exchange()));
     if (now >= headers_at_) return expire(FailureKind::response_timeout);
     if (now >= idle_at_) {
       const Duration idle = *link_.config_.idle;
@@ -126,7 +128,7 @@ class TimeoutCall final : public FilterCall {
   MonotonicTime total_at_ = kNever;
   MonotonicTime headers_at_ = kNever;
   MonotonicTime idle_at_ = kNever;
-  const BodyPipe* request_body_;             // facts of both stay readable while the arena lives
+  const BodyPipe* request_body_;  // facts of both stay readable while the arena lives
   const BodyPipe* response_body_ = nullptr;
   std::uint16_t attempts_before_;
   bool tunnel_;
@@ -142,19 +144,28 @@ TimeoutLink::TimeoutLink(const TimeoutConfig& config, const LinkContext& context
   if (config.idle) decisions_.declare(decision, facts(FailureKind::idle_timeout).name);
 }
 
+MonotonicTime TimeoutLink::total_at(const ExchangeContext& exchange) const {
+  return std::min(exchange.started + *config_.total, exchange.client_deadline);
+}
+
+FailureKind TimeoutLink::total_kind(const ExchangeContext& exchange) const {
+  return exchange.client_deadline < exchange.started + *config_.total ? FailureKind::deadline_exceeded : FailureKind::total_timeout;
+}
+
 CallPtr TimeoutLink::start(Request&& request, Caller& caller) {
   ExchangeContext& exchange = *request.exchange;
-  if (config_.total && !shadow_ && exchange.now() >= exchange.started + *config_.total) {
+  if (config_.total && !shadow_ && exchange.now() >= total_at(exchange)) {
     // Whatever it waited for further out took all the time there was: nothing is sent that cannot be answered.
-    decisions_.note(exchange, "timed_out", facts(FailureKind::total_timeout).name);
+    const FailureKind kind = total_kind(exchange);
+    decisions_.note(exchange, "timed_out", facts(kind).name);
     Failure failure;
-    failure.kind = FailureKind::total_timeout;
+    failure.kind = kind;
     failure.decided_by = &identity_;
     return fail_later(exchange, caller, failure);
   }
   auto* call = make_call<TimeoutCall>(exchange, caller, *this, request);
   CallPtr owner(call);
-  if (config_.total && !shadow_) request.deadline = std::min(request.deadline, exchange.started + *config_.total);
+  if (config_.total && !shadow_) request.deadline = std::min(request.deadline, total_at(exchange));
   call->adopt(next_.start(std::move(request), *call));
   return owner;
 }
@@ -165,7 +176,8 @@ const config::Section<TimeoutConfig>& timeout_section() {
       config::Section<TimeoutConfig>("timeout", "Bounds how long an exchange, a try or a silence may last.")
           .field("total", &TimeoutConfig::total, duration(),
                  "The whole exchange, tries and waits included: from the complete request head to the end of the answer. Stops at an "
-                 "upgrade or CONNECT.")
+                 "upgrade or CONNECT. Of a gRPC call it is this or the client's grpc-timeout, whichever is shorter, and the upstream is "
+                 "told with every try how much of grpc-timeout is left.")
           .example("2s")
           .field("response_headers", &TimeoutConfig::response_headers, duration(),
                  "One try: from its start to the response headers. Place it inside a retry.")
@@ -192,7 +204,21 @@ class TimeoutFactory final : public FilterFactory {
     FilterFacts facts;
     facts.total = timeout.total.value_or(Duration::zero());
     facts.try_limit = timeout.response_headers.value_or(Duration::zero());
+    facts.idle = timeout.idle.value_or(Duration::zero());
     return facts;
+  }
+  void explain(const void* config, const RequestHead& head, std::vector<FilterNote>& notes) const override {
+    const auto& timeout = *static_cast<const TimeoutConfig*>(config);
+    if (timeout.total) {
+      const auto clients = is_grpc(head) ? parse_grpc_timeout(head.headers.value(HeaderId::grpc_timeout)) : std::nullopt;
+      const bool shorter = clients && *clients < *timeout.total;
+      notes.push_back({"total", concat(format_duration(shorter ? *clients : *timeout.total), shorter ? " (the client's grpc-timeout)" : "",
+                                       ", the whole exchange, tries and waits included")});
+      if (clients) notes.push_back({"grpc_timeout", "what is left of it is sent on with every try"});
+    }
+    if (timeout.response_headers)
+      notes.push_back({"response_headers", concat(format_duration(*timeout.response_headers), ", from the start of a try to its answer")});
+    if (timeout.idle) notes.push_back({"idle", concat(format_duration(*timeout.idle), ", a silence while it is the upstream's turn")});
   }
   std::unique_ptr<Link> build(const void* config, const LinkContext& context, Link& next) const override {
     return std::make_unique<TimeoutLink>(*static_cast<const TimeoutConfig*>(config), context, next);

@@ -2,7 +2,8 @@
 // One call a request, one timer at a time where it can be; the chain owns the link, the exchange the call.
 // It never blames an upstream for a client that stalls or does not read, and never cuts a tunnel by `total`.
 //
-// total: from the complete request head to the end of the answer; it also becomes the request's deadline, which shrinks inward.
+// total: from the complete request head to the end of the answer; it also becomes the request's deadline, which shrinks inward. A gRPC
+// client's own grpc-timeout shortens it; a deadline of the client's that passes is nobody's failure (deadline_exceeded).
 // response_headers: from the start of this try to the response head. Left to total where total would come first.
 // idle: between bytes in either direction, while it is the upstream's turn. Re-armed lazily: one look per idle period.
 // Once the response head was told, expiry is an on_end with a Failure: what the client has is cut off visibly.
@@ -32,6 +33,8 @@ class TimeoutLink final : public Link {
 
  private:
   friend class TimeoutCall;
+  MonotonicTime total_at(const ExchangeContext& exchange) const;  // only with a total
+  FailureKind total_kind(const ExchangeContext& exchange) const;  // what it is when that time has come
   const TimeoutConfig& config_;
   const LinkIdentity& identity_;
   Decisions& decisions_;

@@ -45,8 +45,8 @@ struct LogField {
 class Log {
  public:
   using Fields = std::initializer_list<LogField>;
-  static constexpr std::size_t kMaxText = 4096;    // of a message or a field's text; the rest is cut off
-  static constexpr std::uint32_t kBurst = 10;      // lines of one message and level ...
+  static constexpr std::size_t kMaxText = 4096;               // of a message or a field's text; the rest is cut off
+  static constexpr std::uint32_t kBurst = 10;                 // lines of one message and level ...
   static constexpr Duration kPer = std::chrono::seconds(10);  // ... in this time; then the next one says how many were left out
 
   Log(LogSink& sink, std::function<WallTime()> clock, LogLevel level = LogLevel::info, bool json = false);

@@ -17,9 +17,7 @@ struct Unit {
 };
 constexpr std::array<Unit, 4> kUnits = {{{"h", 3'600'000}, {"m", 60'000}, {"s", 1'000}, {"ms", 1}}};
 
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 // Takes the leading digits off `rest`. Nothing when they do not fit.
 std::optional<std::uint64_t> take_number(std::string_view& rest) {
@@ -39,8 +37,7 @@ std::string_view take_letters(std::string_view& rest) {
 }
 
 Error expected(std::string_view what, std::string_view got) {
-  return Error{got.empty() ? concat("expected ", what, ", got nothing")
-                           : concat("expected ", what, ", got ", got)};
+  return Error{got.empty() ? concat("expected ", what, ", got nothing") : concat("expected ", what, ", got ", got)};
 }
 
 }  // namespace
@@ -94,8 +91,7 @@ Result<std::uint64_t> parse_size(std::string_view text) {
 
 Result<Rate> parse_rate(std::string_view text) {
   constexpr std::string_view kWhat = "a rate such as 50/s, 10/m or 100/h";
-  if (is_digits(text))
-    return Error{concat("a rate needs a unit: ", text, "/s, ", text, "/m or ", text, "/h")};
+  if (is_digits(text)) return Error{concat("a rate needs a unit: ", text, "/s, ", text, "/m or ", text, "/h")};
   std::string_view rest = text;
   if (rest.empty() || !is_digit(rest[0])) return expected(kWhat, text);
   const auto count = take_number(rest);
@@ -158,9 +154,7 @@ std::string format_size(std::uint64_t bytes) {
   return concat(bytes, "B");
 }
 
-std::string format_rate(Rate value) {
-  return concat(value.count, value.per == 1h ? "/h" : value.per == 1min ? "/m" : "/s");
-}
+std::string format_rate(Rate value) { return concat(value.count, value.per == 1h ? "/h" : value.per == 1min ? "/m" : "/s"); }
 
 std::string format_ratio(Ratio value) {
   constexpr std::uint32_t kPercent = Ratio::kWhole / 100;
@@ -180,13 +174,10 @@ std::string ascii_lower(std::string_view text) {
 }
 
 bool equal_ignoring_case(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
-                                            [](char x, char y) { return ascii_lower(x) == ascii_lower(y); });
+  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return ascii_lower(x) == ascii_lower(y); });
 }
 
-bool is_digits(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), is_digit);
-}
+bool is_digits(std::string_view text) { return !text.empty() && std::all_of(text.begin(), text.end(), is_digit); }
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> before(b.size() + 1), last(b.size() + 1), row(b.size() + 1);

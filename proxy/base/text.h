@@ -17,12 +17,8 @@
 namespace weir {
 
 namespace text_detail {
-inline void append(std::string& out, std::string_view part) {
-  out.append(part);
-}
-inline void append(std::string& out, char part) {
-  out.push_back(part);
-}
+inline void append(std::string& out, std::string_view part) { out.append(part); }
+inline void append(std::string& out, char part) { out.push_back(part); }
 template <std::integral I>
 requires(!std::same_as<I, char> && !std::same_as<I, bool>) void append(std::string& out, I part) {
   char digits[24];
@@ -60,25 +56,20 @@ struct Ratio {
 };
 
 // Parsers. The error says what was expected, with the text that was given.
-Result<std::int64_t> parse_integer(
-    std::string_view text);  // "42", "-1"; no plus sign, no leading zeros beside "0"
-Result<Duration> parse_duration(
-    std::string_view text);  // "250ms", "1h30m": units h m s ms, each at most once, in that order
-Result<std::uint64_t> parse_size(std::string_view text);  // "64KiB", "16MiB", "1GiB", in bytes
-Result<Rate> parse_rate(std::string_view text);           // "50/s", "10/m", "100/h"
-Result<Ratio> parse_ratio(std::string_view text);         // "0%" to "100%", up to four decimals
+Result<std::int64_t> parse_integer(std::string_view text);  // "42", "-1"; no plus sign, no leading zeros beside "0"
+Result<Duration> parse_duration(std::string_view text);     // "250ms", "1h30m": units h m s ms, each at most once, in that order
+Result<std::uint64_t> parse_size(std::string_view text);    // "64KiB", "16MiB", "1GiB", in bytes
+Result<Rate> parse_rate(std::string_view text);             // "50/s", "10/m", "100/h"
+Result<Ratio> parse_ratio(std::string_view text);           // "0%" to "100%", up to four decimals
 
 // Formatters: the shortest form that the parser reads back as the same value.
-std::string format_duration(Duration value);  // below a millisecond it rounds down; "1h30m", "2s", "1500ms"
-std::string format_size(
-    std::uint64_t bytes);  // a size that is no whole number of KiB is written in bytes: "100B"
+std::string format_duration(Duration value);   // below a millisecond it rounds down; "1h30m", "2s", "1500ms"
+std::string format_size(std::uint64_t bytes);  // a size that is no whole number of KiB is written in bytes: "100B"
 std::string format_rate(Rate value);
 std::string format_ratio(Ratio value);
 
 // ASCII only, as HTTP names and hosts are compared; other bytes are left alone.
-constexpr char ascii_lower(char c) {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-}
+constexpr char ascii_lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 std::string ascii_lower(std::string_view text);
 bool equal_ignoring_case(std::string_view a, std::string_view b);
 bool is_digits(std::string_view text);  // one or more of 0-9

@@ -1,6 +1,12 @@
 #include "proxy/chain/admission_link.h"
 
 namespace weir {
+namespace {
+
+// By a deadline of the whole exchange: whose it was, does not matter to how long the upstream took.
+bool is_deadline(FailureKind kind) { return kind == FailureKind::total_timeout || kind == FailureKind::deadline_exceeded; }
+
+}  // namespace
 
 Outcome outcome_of(const Failure& failure) {
   Outcome outcome;
@@ -38,6 +44,7 @@ void AdmittedCall::on_response(Response&& response) {
   to_headers_ = exchange().now() - started_;
   status_ = response.head == nullptr ? 0 : response.head->status;  // a stream has no head
   local_answer_ = response.endpoint == 0;
+  if (exchange().grpc && response.head != nullptr) grpc_status_ = grpc_status_at_head(*response.head);
   tell_response(std::move(response));
 }
 
@@ -45,19 +52,26 @@ void AdmittedCall::on_end(const End& end) {
   Outcome outcome;
   if (end.failure != nullptr) {
     outcome = outcome_of(*end.failure);
-    outcome.cut_short = end.failure->kind == FailureKind::total_timeout && upstream_owes();
+    outcome.cut_short = is_deadline(end.failure->kind) && upstream_owes();
   }
   // A whole answer, and one that broke off by the upstream's fault, are answers; what a client or a deadline broke off is neither.
+  if (end.clean() && exchange().grpc && status_ != 0 && grpc_status_ == GrpcStatus::none) grpc_status_ = grpc_status_at_end(end.trailers);
   if (end.clean() || outcome.cls == Outcome::Class::failed) outcome.cls = Outcome::Class::answered;
+  if (exchange().is_clients_deadline(grpc_status_)) {
+    outcome.cls = Outcome::Class::ignored;
+    outcome.cut_short = upstream_owes();
+    grpc_status_ = GrpcStatus::none;  // else it would speak as that of a dropped answer does
+  }
   if (local_answer_) outcome.cls = Outcome::Class::ignored;  // weir's own words say nothing about the upstream
   outcome.status = local_answer_ ? 0 : status_;
+  outcome.grpc_status = local_answer_ ? GrpcStatus::none : grpc_status_;
   record(outcome);
   tell_end(end);
 }
 
 void AdmittedCall::on_failure(const Failure& failure) {
   Outcome outcome = outcome_of(failure);
-  outcome.cut_short = failure.kind == FailureKind::total_timeout && upstream_owes();
+  outcome.cut_short = is_deadline(failure.kind) && upstream_owes();
   record(outcome);
   tell_failure(failure);
 }
@@ -66,6 +80,7 @@ void AdmittedCall::silence() noexcept {
   Outcome outcome;  // cancelled
   outcome.cls = Outcome::Class::ignored;
   outcome.status = local_answer_ ? 0 : status_;
+  outcome.grpc_status = local_answer_ ? GrpcStatus::none : grpc_status_;
   outcome.clean = false;
   outcome.cut_short = upstream_owes();
   // The inner call goes first: what it holds is free again before a permit is.

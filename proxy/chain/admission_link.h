@@ -75,6 +75,7 @@ class AdmittedCall : public FilterCall {
   Duration to_headers_{-1};
   const BodyPipe* request_body_ = nullptr;  // readable while the arena lives
   int status_ = 0;
+  GrpcStatus grpc_status_ = GrpcStatus::none;
   bool local_answer_ = false;
   bool has_ticket_ = false;
 };
@@ -86,7 +87,11 @@ class AdmissionLink : public Link {
  public:
   // context.state is not read: `policy` is given by the filter, which knows its type.
   AdmissionLink(const LinkContext& context, SharedPolicy& policy, Link& next)
-      : next_(next), policy_(policy), identity_(context.identity), decisions_(context.decisions), random_(context.worker.random),
+      : next_(next),
+        policy_(policy),
+        identity_(context.identity),
+        decisions_(context.decisions),
+        random_(context.worker.random),
         shadow_(context.shadow) {}
 
   CallPtr start(Request&& request, Caller& caller) override;

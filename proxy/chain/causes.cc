@@ -7,11 +7,6 @@
 namespace weir {
 namespace {
 
-constexpr std::string_view kGrpcNames[] = {
-    "ok",        "cancelled",         "unknown",            "invalid_argument",    "deadline_exceeded", "not_found",
-    "already_exists", "permission_denied", "resource_exhausted", "failed_precondition", "aborted",           "out_of_range",
-    "unimplemented",  "internal",          "unavailable",        "data_loss",           "unauthenticated"};
-
 constexpr const char* kAllowed =
     "connect_failure, reset, refused_stream, timeout, gateway_error, 5xx, a status such as 503, a range such as 500-503, or "
     "grpc_unavailable and the like";
@@ -29,13 +24,12 @@ int status_of(std::string_view text) { return (text[0] - '0') * 100 + (text[1] -
 Result<Causes> Causes::parse_word(std::string_view word) {
   using K = FailureKind;
   static const KindWord kKindWords[] = {
-      {"connect_failure", {K::connect_failure, K::connect_timeout, K::no_endpoint}},
+      {"connect_failure", {K::connect_failure, K::connect_timeout, K::tls_failure, K::tls_certificate, K::no_endpoint}},
       {"reset", {K::reset, K::truncated, K::upstream_protocol}},
       {"refused_stream", {K::refused_stream}},
       {"timeout", {K::response_timeout, K::idle_timeout}},
       {"rejected",
-       {K::rate_limited, K::breaker_open, K::queue_full, K::queue_timeout, K::limit_reached, K::shed, K::pool_overflow,
-        K::pool_timeout}},
+       {K::rate_limited, K::breaker_open, K::queue_full, K::queue_timeout, K::limit_reached, K::shed, K::pool_overflow, K::pool_timeout}},
   };
   Causes causes;
   const auto add_statuses = [&causes](int first, int last) {
@@ -66,8 +60,8 @@ Result<Causes> Causes::parse_word(std::string_view word) {
     return causes;
   }
   if (word.substr(0, 5) == "grpc_") {
-    for (std::size_t code = 1; code < std::size(kGrpcNames); ++code) {  // ok is no cause
-      if (word.substr(5) != kGrpcNames[code]) continue;
+    for (std::size_t code = 1; code < kGrpcStatuses; ++code) {  // ok is no cause
+      if (word != grpc_cause_name(static_cast<GrpcStatus>(code))) continue;
       causes.grpc_.set(code);
       return causes;
     }

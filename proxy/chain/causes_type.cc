@@ -39,17 +39,20 @@ constexpr std::array<std::string_view, 25> kWords = {"connect_failure",
                                                      "grpc_unauthenticated"};
 
 std::string form(Rejections rejections) {
-  return concat(
-      "connect_failure, reset, refused_stream, timeout, ",
-      rejections == Rejections::allowed ? "rejected, " : "",
-      "gateway_error, 5xx, a status such as 503, a range such as 500-503, or grpc_unavailable and the like");
+  return concat("connect_failure, reset, refused_stream, timeout, ", rejections == Rejections::allowed ? "rejected, " : "",
+                "gateway_error, 5xx, a status such as 503, a range such as 500-503, or grpc_unavailable and the like");
 }
 
 Description describe(Rejections rejections) {
   Description word;
   word.json = Description::Json::string;
   word.form = form(rejections);
-  word.pattern = "^([a-z_]+|[1-5]xx|[1-5][0-9]{2}(-[1-5][0-9]{2})?)$";
+  for (const std::string_view known : kWords) {
+    if (known != "rejected" || rejections == Rejections::allowed) word.values.emplace_back(known);
+  }
+  word.pattern = "^([1-5]xx|[1-5][0-9]{2}(-[1-5][0-9]{2})?)$";
+  word.minimum = 100;
+  word.maximum = 599;
   Description list;
   list.json = Description::Json::list;
   list.form = concat("list of: ", word.form);
@@ -91,8 +94,7 @@ bool read_causes(const Value& value, Reader& reader, Rejections rejections, Caus
 }
 
 // Adds `word` to both when everything that it means is in `causes` and not yet in `said`.
-void say_if_meant(const std::string& word, const Causes& causes, Causes& said,
-                  std::vector<std::string>& words) {
+void say_if_meant(const std::string& word, const Causes& causes, Causes& said, std::vector<std::string>& words) {
   const Result<Causes> meaning = Causes::parse_word(word);
   if (!meaning || meaning.value().empty()) return;
   Causes with = causes;
@@ -133,9 +135,7 @@ std::vector<std::string> words_of(const Causes& causes) {
 Type<Causes> causes_type(Rejections rejections) {
   return Type<Causes>(
       describe(rejections),
-      [rejections](const Value& value, Reader& reader, Causes& out) {
-        return read_causes(value, reader, rejections, out);
-      },
+      [rejections](const Value& value, Reader& reader, Causes& out) { return read_causes(value, reader, rejections, out); },
       [](const Causes& causes) {
         Value out = Value::list();
         for (const std::string& word : words_of(causes)) out.add(Value::plain(word));

@@ -91,9 +91,7 @@ class Chain::Builder {
   Builder(Chain& chain, const PolicySpec& policy, WorkerContext& worker, StateStore& states)
       : chain_(chain), policy_(policy), worker_(worker), states_(states) {}
 
-  Link& measure(Link& link, const LinkIdentity& identity) {
-    return keep(std::make_unique<Metered>(link, identity, worker_.metrics));
-  }
+  Link& measure(Link& link, const LinkIdentity& identity) { return keep(std::make_unique<Metered>(link, identity, worker_.metrics)); }
 
   const LinkIdentity& identify(std::string_view filter, std::string_view kind, PolicyPlace place, bool shadow) {
     auto identity = std::make_unique<LinkIdentity>();

@@ -2,6 +2,12 @@
 
 namespace weir {
 
+void ExchangeContext::read_grpc() {
+  grpc = is_grpc(head);
+  if (!grpc) return;
+  if (const auto timeout = parse_grpc_timeout(head.headers.value(HeaderId::grpc_timeout))) client_deadline = started + *timeout;
+}
+
 AttemptRecord& ExchangeContext::add_attempt(std::string_view endpoint) {
   auto* record = arena.make<AttemptRecord>();
   record->endpoint = endpoint;

@@ -42,8 +42,8 @@ struct Request {
   RequestHead* head = nullptr;          // never null for kind http; shared by all tries: links do not change it after the chain began
   BodyPipe::Reader body;                // empty when there is none
   RequestKind kind = RequestKind::http;
-  std::uint16_t attempt = 1;            // 1 for the first try; set by whoever starts again
-  MonotonicTime deadline = kNever;      // the earliest total deadline above; shrinks inward
+  std::uint16_t attempt = 1;        // 1 for the first try; set by whoever starts again
+  MonotonicTime deadline = kNever;  // the earliest total deadline above; shrinks inward
   PickContext pick;
 };
 

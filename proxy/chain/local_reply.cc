@@ -13,6 +13,8 @@ std::string_view sentence(FailureKind kind) {
   switch (kind) {
     case FailureKind::connect_failure: return "could not connect to the upstream";
     case FailureKind::connect_timeout: return "connecting to the upstream timed out";
+    case FailureKind::tls_failure: return "no TLS connection to the upstream";
+    case FailureKind::tls_certificate: return "the certificate of the upstream was not accepted";
     case FailureKind::no_endpoint: return "no endpoint of the upstream is usable";
     case FailureKind::refused_stream: return "the upstream refused the request";
     case FailureKind::reset: return "the upstream closed the connection before it answered";
@@ -21,6 +23,7 @@ std::string_view sentence(FailureKind kind) {
     case FailureKind::response_timeout:
     case FailureKind::idle_timeout: return "upstream timed out";
     case FailureKind::total_timeout: return "the request took too long";
+    case FailureKind::deadline_exceeded: return "the deadline that the client set has passed";
     case FailureKind::rate_limited: return "too many requests";
     case FailureKind::breaker_open: return "the circuit breaker of the upstream is open";
     case FailureKind::queue_full: return "too many requests are waiting";
@@ -98,12 +101,31 @@ std::string_view proxy_status(Arena& arena, std::string_view error, std::string_
   return join(arena, {kName, "; error=", error, "; details=", quoted(arena, details)});
 }
 
+// "Trailers-only": one head that says it all. The status of HTTP is 200 whatever happened: gRPC's is in its own field.
+LocalReply grpc_reply(Arena& arena, const Failure& failure, std::string_view what) {
+  const FailureFacts& facts = failure.facts();
+  auto* head = arena.make<ResponseHead>(arena);
+  head->status = 200;
+  head->has_body = false;
+  head->headers.add_view("content-type", kGrpcContentType, HeaderId::content_type);
+  head->headers.add_view(kGrpcStatusField, number(arena, facts.grpc_status), HeaderId::grpc_status);
+  const std::string_view message = join(arena, {kName, ": ", sentence(failure.kind), " (", what, ")"});
+  head->headers.add_view(kGrpcMessageField, encode_grpc_message(arena, message));
+  head->headers.add_view("proxy-status", proxy_status(arena, facts.proxy_status, what), HeaderId::proxy_status);
+  if (failure.retry_after > Duration::zero()) {
+    const auto whole = std::chrono::ceil<std::chrono::milliseconds>(failure.retry_after);
+    head->headers.add_view(kGrpcPushbackField, number(arena, whole.count()));
+  }
+  return {head, {}};
+}
+
 }  // namespace
 
 LocalReply make_local_reply(ExchangeContext& exchange, const Failure& failure) {
   Arena& arena = exchange.arena;
   const FailureFacts& facts = failure.facts();
   const std::string_view what = facts_text(arena, failure);
+  if (exchange.grpc) return grpc_reply(arena, failure, what);
   const std::string_view body = join(arena, {kName, ": ", sentence(failure.kind), " (", what, ")\n"});
   LocalReply made =
       reply(arena, facts.http_status, proxy_status(arena, facts.proxy_status, what), body, exchange.head.method == Method::head);

@@ -1,4 +1,5 @@
-// Local replies: turns a Failure into the answer that weir gives itself: status, body, Retry-After, Proxy-Status (RFC 9209).
+// Local replies: turns a Failure into the answer that weir gives itself: status, body, Retry-After, Proxy-Status (RFC 9209). A gRPC call
+// is answered in gRPC: grpc-status, grpc-message and grpc-retry-pushback-ms in a head that nothing follows.
 // Filters never write HTTP replies; the exchange calls this once, for the failure that reached it.
 // The head and body live in the exchange's arena; nothing is kept.
 #pragma once
@@ -10,7 +11,7 @@ namespace weir {
 
 struct LocalReply {
   ResponseHead* head = nullptr;
-  std::string_view body;  // short text ending in a line feed; empty for HEAD
+  std::string_view body;  // short text ending in a line feed; empty for HEAD and gRPC
 };
 
 LocalReply make_local_reply(ExchangeContext& exchange, const Failure& failure);

@@ -22,22 +22,25 @@ void Call::count(Ending ending) noexcept {
     case Ending::cancelled: counted = Metered::Ending::cancelled; break;
   }
   const MonotonicTime now = exchange_.now();
+  MonotonicTime started = kNever;
+  std::size_t bucket = 0;
   for (Meter* meter = std::exchange(meters_, nullptr); meter != nullptr; meter = meter->next) {
-    meter->link->ended(counted, now - meter->started);
+    if (meter->started != started) {  // most of a chain starts within one callback
+      started = meter->started;
+      bucket = Histogram::bucket_of(now - started);
+    }
+    meter->link->ended(counted, now - started, bucket);
   }
 }
 
-Metered::Metered(Link& next, const LinkIdentity& identity, MetricsShard& shard)
-    : next_(next), identity_(identity), shard_(shard) {
+Metered::Metered(Link& next, const LinkIdentity& identity, MetricsShard& shard) : next_(next), identity_(identity), shard_(shard) {
   for (const Ending common : {Ending::s2xx, Ending::s4xx, Ending::s5xx, Ending::failed, Ending::cancelled}) resolve(common);
   duration_ = shard.histogram(filter_duration_family(), {identity.service, identity.policy, identity.filter});
 }
 
 void Metered::resolve(Ending ending) {
   const auto index = static_cast<std::size_t>(ending);
-  requests_[index].counter =
-      shard_.counter(filter_requests_family(), {identity_.service, identity_.policy, identity_.filter, kEndingNames[index]});
-  requests_[index].resolved = true;
+  requests_[index] = shard_.counter(filter_requests_family(), {identity_.service, identity_.policy, identity_.filter, kEndingNames[index]});
 }
 
 CallPtr Metered::start(Request&& request, Caller& caller) {

@@ -20,22 +20,18 @@ class Metered final : public Link {
 
  private:
   friend class Call;
-  struct Requests {
-    Counter counter;
-    bool resolved = false;
-  };
-  void ended(Ending ending, Duration took) {
-    Requests& requests = requests_[static_cast<std::size_t>(ending)];
-    if (!requests.resolved) resolve(ending);
-    requests.counter.add();
-    duration_.observe(took);
+  void ended(Ending ending, Duration took, std::size_t bucket) {
+    const Counter& requests = requests_[static_cast<std::size_t>(ending)];
+    if (!requests) resolve(ending);
+    requests.add();
+    duration_.observe(took, bucket);
   }
   void resolve(Ending ending);
 
   Link& next_;
   const LinkIdentity& identity_;
   MetricsShard& shard_;
-  std::array<Requests, static_cast<std::size_t>(Ending::count_)> requests_;  // the rare ones get their series when they first happen
+  std::array<Counter, static_cast<std::size_t>(Ending::count_)> requests_;  // the rare ones get their series when they first happen
   Histogram duration_;
 };
 

@@ -10,10 +10,10 @@ namespace weir {
 class RetryBudget {
  public:
   virtual ~RetryBudget() = default;
-  virtual void on_request(MonotonicTime now) = 0;  // a first try goes to an endpoint (counted by the upstream link alone)
-  virtual bool try_take(MonotonicTime now) = 0;    // charged when a retry is decided, before its back-off
-  virtual void refund(MonotonicTime now) = 0;      // decided, but nothing was sent
-  virtual double remaining(MonotonicTime now) = 0; // whole retries that could be taken now; a gauge
+  virtual void on_request(MonotonicTime now) = 0;   // a first try goes to an endpoint (counted by the upstream link alone)
+  virtual bool try_take(MonotonicTime now) = 0;     // charged when a retry is decided, before its back-off
+  virtual void refund(MonotonicTime now) = 0;       // decided, but nothing was sent
+  virtual double remaining(MonotonicTime now) = 0;  // whole retries that could be taken now; a gauge
 };
 
 }  // namespace weir

@@ -13,10 +13,11 @@
 namespace weir::cli {
 
 struct RunOptions {
-  std::string config;                // -c FILE; or, with no file at all:
-  std::string listen;                // --listen ADDRESS
+  std::string config;                  // -c FILE; or, with no file at all:
+  std::string listen;                  // --listen ADDRESS
   std::vector<std::string> upstreams;  // --upstream ADDRESS...
-  std::string admin;                 // --admin ADDRESS, only without a file
+  std::string admin;                   // --admin ADDRESS, only without a file
+  bool watch = true;                   // --no-watch: reload only when asked
 };
 
 struct ValidateOptions {
@@ -25,13 +26,30 @@ struct ValidateOptions {
   bool strict = false;
 };
 
+struct ReloadOptions {  // one of the two
+  std::string config;   // -c FILE: the admin address stands in it
+  std::string admin;    // --admin ADDRESS
+  Duration timeout = std::chrono::seconds(30);
+};
+
 struct DemoOptions {
   std::optional<Duration> duration;  // --for; without it until interrupted
 };
 
 struct ReferenceOptions {};
 
-using Command = std::variant<RunOptions, ValidateOptions, DemoOptions, ReferenceOptions>;
+struct SchemaOptions {};
+
+struct ExplainOptions {
+  std::string config;
+  std::string method, url;
+  std::vector<std::string> headers;  // "name: value"
+  std::string listener;              // by name; or by direction; neither is needed where there is one
+  std::string direction;
+  bool json = false;
+};
+
+using Command = std::variant<RunOptions, ValidateOptions, ReloadOptions, DemoOptions, ReferenceOptions, SchemaOptions, ExplainOptions>;
 
 struct ParsedCommandLine {
   std::optional<Command> command;  // absent: help, version or a usage error was printed
@@ -43,7 +61,10 @@ ParsedCommandLine parse_command_line(int argc, char** argv);
 // The commands, one file each.
 int run(const RunOptions& options);
 int validate(const ValidateOptions& options);
+int reload(const ReloadOptions& options);
 int demo(const DemoOptions& options);
 int reference(const ReferenceOptions& options);
+int schema(const SchemaOptions& options);
+int explain(const ExplainOptions& options);
 
 }  // namespace weir::cli

@@ -39,7 +39,8 @@ constexpr std::array<Scene, 5> kScenes = {{
     {"One answer in five is an error", "retries hide it, within their budget", 5, 16, 20},
     {"The service fails", "the breaker opens; the application is told at once, and the service is left alone", 5, 16, 100},
     {"The service is back", "probes find it well; the breaker closes by itself", 5, 16, 0},
-    {"The service is too slow for its load", "a limit and a short queue shed what cannot be served; what is served is served in time", 60, 6, 0},
+    {"The service is too slow for its load", "a limit and a short queue shed what cannot be served; what is served is served in time", 60,
+     6, 0},
 }};
 
 constexpr const char* kPolicy = R"(
@@ -66,15 +67,16 @@ Result<Address> pick_address(const char* wanted) {
 
 std::string yaml_of(const Address& proxy, const Address& admin, const Address& service) {
   return concat("version: 1\nworkers: 1\nlog: { level: error }\nadmin: { read_only_listen: ", admin.text(), " }\n",
-                "listeners: [ { name: demo, direction: outbound, listen: ", proxy.text(), ", routes: [ { service: flaky, policy: demo } ] } ]\n",
-                "services: { flaky: { endpoints: [", service.text(), "], retry_budget: { ratio: 30%, min_rate: 5/s, window: 2s },",
-                " outlier_detection: { mode: disabled } } }", kPolicy);
+                "listeners: [ { name: demo, direction: outbound, listen: ", proxy.text(),
+                ", routes: [ { service: flaky, policy: demo } ] } ]\n", "services: { flaky: { endpoints: [", service.text(),
+                "], retry_budget: { ratio: 30%, min_rate: 5/s, window: 2s },", " outlier_detection: { mode: disabled } } }", kPolicy);
 }
 
 // Runs on the main loop: moves the scenes on and prints a row now and then.
 class Director {
  public:
-  Director(EventLoop& loop, Manners& manners, LoadCounts& counts, MetricsRegistry& metrics, Server& server, std::optional<Duration> duration)
+  Director(EventLoop& loop, Manners& manners, LoadCounts& counts, MetricsRegistry& metrics, Server& server,
+           std::optional<Duration> duration)
       : loop_(loop),
         manners_(manners),
         counts_(counts),
@@ -150,7 +152,9 @@ int complain(const std::string& message) {
 // What stands around weir in the demo: the service and the load, each on a thread of its own. Ends before the server does.
 struct Surroundings {
   Surroundings(MetricsRegistry& metrics, const ListenSocket& socket, const Manners& manners, const Address& proxy, LoadCounts& counts)
-      : service_thread(metrics, 1, entropy()), load_thread(metrics, 2, entropy()), service(service_thread, socket, manners),
+      : service_thread(metrics, 1, entropy()),
+        load_thread(metrics, 2, entropy()),
+        service(service_thread, socket, manners),
         load(load_thread, proxy, counts) {
     service_thread.start();
   }

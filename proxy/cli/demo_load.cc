@@ -13,7 +13,11 @@ std::size_t latency_slot(Duration d) {
 }  // namespace
 
 // One connection to the proxy and the request on it.
-class Load::Client final : public Buried, public ListNode, private ByteStreamHandler, private ClientConnectionHandler, private ClientStreamHandler,
+class Load::Client final : public Buried,
+                           public ListNode,
+                           private ByteStreamHandler,
+                           private ClientConnectionHandler,
+                           private ClientStreamHandler,
                            private BodySink {
  public:
   explicit Client(Load& load) : load_(load) { stream_ = load.connector_.connect(load.target_, *this); }
@@ -113,7 +117,11 @@ class Load::Client final : public Buried, public ListNode, private ByteStreamHan
 };
 
 Load::Load(LoopThread& thread, const Address& target, LoadCounts& counts)
-    : worker_(thread.worker()), connector_(worker_.loop), target_(target), counts_(counts), tick_(worker_.loop, Callback::to<&Load::on_tick>(this)) {}
+    : worker_(thread.worker()),
+      connector_(worker_.loop),
+      target_(target),
+      counts_(counts),
+      tick_(worker_.loop, Callback::to<&Load::on_tick>(this)) {}
 
 Load::~Load() {
   tick_.disarm();

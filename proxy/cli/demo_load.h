@@ -14,16 +14,16 @@
 
 namespace weir::demo {
 
-struct LoadCounts {  // written by the load's thread, read by main
+struct LoadCounts {                                                              // written by the load's thread, read by main
   std::atomic<std::uint64_t> sent{0}, ok{0}, rejected{0}, failed{0}, missed{0};  // rejected: 429 and 503 by weir itself
-  std::array<std::atomic<std::uint32_t>, 40> latency{};  // since the last look: powers of sqrt 2 from 0.1 ms
+  std::array<std::atomic<std::uint32_t>, 40> latency{};                          // since the last look: powers of sqrt 2 from 0.1 ms
 };
 
 class Load {
  public:
   static constexpr std::size_t kConnections = 256;
   Load(LoopThread& thread, const Address& target, LoadCounts& counts);
-  ~Load();  // after the thread has stopped
+  ~Load();                               // after the thread has stopped
   void start(std::uint32_t per_second);  // before the thread starts
 
  private:

@@ -69,7 +69,7 @@ class Service::Answer final : public Buried, public ListNode, public ServerStrea
     pipe.writer.finish();
     stream_->send_response(*head, std::move(pipe.reader));
   }
-  void on_stream_error(StreamError) override {
+  void on_stream_error(StreamError, int) override {
     stream_ = nullptr;
     if (!waiting_ && !working_) finish();  // otherwise the work goes on to its end
   }
@@ -126,9 +126,7 @@ Service::~Service() {
   worker_.loop.settle();
 }
 
-void Service::on_accept(std::unique_ptr<ByteStream> stream) {
-  connections_.push_back(*new Connection(*this, std::move(stream)));
-}
+void Service::on_accept(std::unique_ptr<ByteStream> stream) { connections_.push_back(*new Connection(*this, std::move(stream))); }
 
 void Service::work_on_next() {
   while (working_ < manners_.slots.load(std::memory_order_relaxed)) {

@@ -47,8 +47,8 @@ void Table::scene(Duration at, std::string_view title, std::string_view what_to_
   const char* plain = terminal_ ? "\033[0m" : "";
   std::fprintf(out_, "\n%s%3.0fs  %.*s%s: %.*s\n", bold, seconds(at), static_cast<int>(title.size()), title.data(), plain,
                static_cast<int>(what_to_see.size()), what_to_see.data());
-  std::fprintf(out_, "       %-20s %6s %6s %6s %6s | %8s %8s | %7s %7s | %-9s %9s %5s\n", "answered well", "req/s", "ok/s", "shed/s", "err/s",
-               "p50 ms", "p99 ms", "tries/s", "retry/s", "breaker", "in flight", "queue");
+  std::fprintf(out_, "       %-20s %6s %6s %6s %6s | %8s %8s | %7s %7s | %-9s %9s %5s\n", "answered well", "req/s", "ok/s", "shed/s",
+               "err/s", "p50 ms", "p99 ms", "tries/s", "retry/s", "breaker", "in flight", "queue");
   std::fflush(out_);
 }
 

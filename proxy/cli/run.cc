@@ -3,6 +3,8 @@
 #include <memory>
 #include <string>
 
+#include "config/recording_sources.h"
+#include "config/schema/endpoint_file.h"
 #include "config/schema/load.h"
 #include "filters/catalog.h"
 #include "proxy/base/text.h"
@@ -18,21 +20,22 @@ namespace {
 std::string yaml_of(const RunOptions& options) {
   std::string yaml = "version: 1\n";
   if (!options.admin.empty()) yaml += concat("admin: { read_only_listen: \"", options.admin, "\" }\n");
-  yaml += concat("listeners: [ { name: outbound, direction: outbound, listen: \"", options.listen, "\", routes: [ { service: upstream } ] } ]\n");
+  yaml += concat("listeners: [ { name: outbound, direction: outbound, listen: \"", options.listen,
+                 "\", routes: [ { service: upstream } ] } ]\n");
   yaml += "services: { upstream: { endpoints: [";
   for (const std::string& upstream : options.upstreams) yaml += concat(" \"", upstream, "\",");
   yaml.back() = ' ';
   return yaml + "] } }\n";
 }
 
-LoadedConfig load(const RunOptions& options) {
-  config::HostSources sources;
+LoadedConfig load(const RunOptions& options, config::RecordingSources& sources) {
+  sources.begin();
   if (!options.config.empty()) return load_config(options.config, filter_catalog(), sources);
   return load_config_text(yaml_of(options), "command-line", filter_catalog(), sources);
 }
 
-Result<std::shared_ptr<const Config>> reload(const RunOptions& options) {
-  LoadedConfig loaded = load(options);
+Result<std::shared_ptr<const Config>> load_again(const RunOptions& options, config::RecordingSources& sources) {
+  LoadedConfig loaded = load(options, sources);
   if (loaded.config == nullptr) return Error{loaded.report.empty() ? "it cannot be loaded" : loaded.report};
   return loaded.config;
 }
@@ -50,7 +53,9 @@ void collect_log_counts(const LogWriter::Counts& counts, std::vector<MetricsRegi
 }  // namespace
 
 int run(const RunOptions& options) {
-  const LoadedConfig loaded = load(options);
+  config::HostSources host_sources;
+  config::RecordingSources sources(host_sources);
+  const LoadedConfig loaded = load(options, sources);
   std::fputs(loaded.report.c_str(), stderr);
   if (loaded.config == nullptr) return loaded.exit_status(false);
 
@@ -72,7 +77,15 @@ int run(const RunOptions& options) {
   MetricsRegistry metrics(loaded.config->metrics.max_series);
   bool clean = false;
   ServerHooks hooks;
-  hooks.load = [&options] { return reload(options); };
+  hooks.load = [&] { return load_again(options, sources); };
+  hooks.read_endpoints = [](const std::string& path) {
+    config::HostSources files;
+    return read_endpoint_file(path, files);
+  };
+  if (options.watch && !options.config.empty()) {
+    hooks.watched = [&sources] { return sources.places(); };
+    hooks.stale = [&sources] { return sources.changed(); };
+  }
   hooks.finished = [&](bool was_clean) {
     clean = was_clean;
     platform.stop_main();

@@ -15,11 +15,13 @@
 
 namespace weir {
 
-struct HttpLimits {  // each hit is counted by the connection's owner through on_bad_message
-  std::size_t header_bytes = std::size_t{60} * 1024;  // the whole head; over it 431 (request), 502 (response)
-  std::size_t headers = 100;                          // fields, and again for trailers
-  std::size_t target_bytes = std::size_t{16} * 1024;  // 414
-  std::size_t chunk_extension_bytes = 1024;           // of one body, added up
+struct HttpLimits {                                     // each hit is counted by the connection's owner through on_bad_message
+  std::size_t header_bytes = std::size_t{60} * 1024;    // the whole head; over it 431 (request), 502 (response)
+  std::size_t headers = 100;                            // fields, and again for trailers
+  std::size_t target_bytes = std::size_t{16} * 1024;    // 414
+  std::size_t chunk_extension_bytes = 1024;             // of one body, added up
+  std::uint32_t streams = 100;                          // HTTP/2: requests at once of one connection; over it REFUSED_STREAM
+  std::uint32_t resets = 100;                           // HTTP/2: streams that a client may cancel a second; at once ten times that
   Duration request_headers = std::chrono::seconds(10);  // first byte to the end of the head; 408
   Duration idle = std::chrono::hours(1);                // of a keep-alive connection between exchanges
   // Without a byte moving while the client owes body bytes, or owes reading the answer: 408 where no answer was begun, else a reset.
@@ -45,8 +47,9 @@ enum class StreamError : std::uint8_t {
 
 class ServerStreamHandler {  // the exchange
  public:
-  // The client is gone or its body is broken: no answer can be sent any more. The stream is dead after this call.
-  virtual void on_stream_error(StreamError error) = 0;
+  // The client is gone or its body is broken: no answer can be sent any more. `answered` is the status that the codec itself told the
+  // client for it (400, 408), 0 where it told none. The stream is dead after this call.
+  virtual void on_stream_error(StreamError error, int answered) = 0;
   // The whole answer was handed to the kernel. The stream is dead after this call.
   virtual void on_response_sent() = 0;
 
@@ -62,13 +65,15 @@ class ServerStream {
   // Once. The body may be empty (no handle) when head.has_body is false or content_length is 0. A body that aborts ends in a
   // connection or stream reset, never in a clean end.
   virtual void send_response(const ResponseHead& head, BodyPipe::Reader body) = 0;
-  virtual void close_after_response() = 0;  // HTTP/1: Connection: close on the answer; HTTP/2: GOAWAY later
-  virtual void reset() = 0;                 // breaks the answer off; detaches
+  virtual void close_after_response() = 0;           // HTTP/1: Connection: close on the answer; HTTP/2: GOAWAY later
+  virtual void reset() = 0;                          // breaks the answer off; detaches
   virtual std::uint64_t response_bytes() const = 0;  // body bytes handed to the kernel or the out buffer so far
 
  protected:
   ~ServerStream() = default;
 };
+
+struct ServerConnectionOptions;
 
 class ServerConnectionHandler {  // proxy/server/connection
  public:
@@ -77,6 +82,12 @@ class ServerConnectionHandler {  // proxy/server/connection
   virtual void on_request(ServerStream& stream, Arena& arena, RequestHead& head, BodyPipe::Reader body) = 0;
   // A request that the framing rules refuse: answer it (send_response with close_after_response already set), head facts may be missing.
   virtual void on_bad_request(ServerStream& stream, Arena& arena, const BadMessage& bad) = 0;
+  // HTTP/2 only: refused below any exchange, so that nobody is to answer: a malformed request, or a connection that broke the protocol.
+  virtual void on_refused(std::string_view /*rule*/) {}
+  // HTTP/1 only, and only where ServerConnectionOptions::http2 is set: the client began with the preface of HTTP/2. The codec lets go of
+  // the stream and says nothing more; the callee goes on with make_h2_server, which is given what was read already. The codec lives
+  // until the callback is over (bury).
+  virtual void on_http2(std::unique_ptr<ByteStream> /*stream*/, Bytes /*received*/, const ServerConnectionOptions& /*options*/) {}
   // The connection is closed, or is over (idle timeout, drain, peer closed): the callee drops it after this call (bury).
   virtual void on_closed() = 0;
 
@@ -95,19 +106,26 @@ class ServerConnection {
 struct ServerConnectionOptions {
   HttpLimits limits;
   bool half_close = false;  // a FIN while an exchange runs means gone (false) or merely end of input (true)
+  bool http2 = false;       // clear text: the preface of HTTP/2 is handed on (on_http2) instead of being refused
   std::string_view scheme = "http";
 };
 std::unique_ptr<ServerConnection> make_h1_server(WorkerContext& worker, std::unique_ptr<ByteStream> stream,
                                                  ServerConnectionHandler& handler, const ServerConnectionOptions& options);
+// `received` is what was read of the stream already, the preface included.
+std::unique_ptr<ServerConnection> make_h2_server(WorkerContext& worker, std::unique_ptr<ByteStream> stream,
+                                                 ServerConnectionHandler& handler, const ServerConnectionOptions& options, Bytes received);
+
+// What looks like a request of HTTP/1 and begins every connection of HTTP/2 (RFC 9113 3.4); "SM", CRLF, CRLF follow.
+inline constexpr std::string_view kHttp2PrefaceLine = "PRI * HTTP/2.0\r\n\r\n";
 
 // ---- client side ----
 
 enum class ClientError : std::uint8_t {
-  connect_failed,   // never connected (the pool's business, passed through the same type)
-  reset,            // RST, RST_STREAM or a write error
-  closed,           // FIN before a complete answer
-  refused_stream,   // HTTP/2 REFUSED_STREAM, or GOAWAY below this stream
-  protocol_error,   // an answer that the framing rules refuse
+  connect_failed,  // never connected (the pool's business, passed through the same type)
+  reset,           // RST, RST_STREAM or a write error
+  closed,          // FIN before a complete answer
+  refused_stream,  // HTTP/2 REFUSED_STREAM, or GOAWAY below this stream
+  protocol_error,  // an answer that the framing rules refuse
   head_too_large,
   request_aborted,  // the request body broke off on the client's side
 };
@@ -118,14 +136,15 @@ struct ClientFailure {
   bool anything_received = false;  // a byte of the answer arrived
   bool reused = false;             // not the first exchange on its connection: a stale keep-alive is likely
   std::string_view rule;           // for protocol_error
+  std::string_view detail;         // what the stream said of its end (ByteStream::failure); valid during the call
 };
 
 class ClientStreamHandler {  // the upstream link's call
  public:
-  virtual void on_informational(const ResponseHead& head) = 0;  // 1xx but 101; 100 included
+  virtual void on_informational(const ResponseHead& head) = 0;              // 1xx but 101; 100 included
   virtual void on_response(ResponseHead& head, BodyPipe::Reader body) = 0;  // body empty when head.has_body is false
-  virtual void on_end(const Headers* trailers) = 0;                   // the last byte of the answer was received
-  virtual void on_failure(const ClientFailure& failure) = 0;          // instead of on_end, at any time; last call
+  virtual void on_end(const Headers* trailers) = 0;                         // the last byte of the answer was received
+  virtual void on_failure(const ClientFailure& failure) = 0;                // instead of on_end, at any time; last call
 
  protected:
   ~ClientStreamHandler() = default;
@@ -148,7 +167,7 @@ using ClientStreamPtr = std::unique_ptr<ClientStream, ClientStreamDrop>;
 
 class ClientConnectionHandler {  // the pool
  public:
-  virtual void on_available() = 0;  // a stream ended and the connection can take another
+  virtual void on_available() = 0;  // a stream ended, or there is room otherwise, and the connection can take another
   virtual void on_closed() = 0;     // it will take no more: drop it when its streams have ended (bury)
 
  protected:
@@ -158,23 +177,40 @@ class ClientConnectionHandler {  // the pool
 class ClientConnection {
  public:
   virtual ~ClientConnection() = default;
-  // Only when available(). `extra` fields are added to the head's own; views need live only during the call. Answers come later,
-  // never inside. The arena is the exchange's; the body pipe of the answer is made in it.
+  // Only when available(). `extra` fields are added to the head's own, but for one of HeaderId::host, which is told in the place of the
+  // head's authority; views need live only during the call. Answers come later, never inside. The arena is the exchange's; the body pipe
+  // of the answer is made in it.
   virtual ClientStreamPtr open(Arena& arena, const RequestHead& head, std::span<const HeaderField> extra, BodyPipe::Reader body,
                                ClientStreamHandler& handler) = 0;
+  // Whether the peer has shown that it speaks the protocol; if not yet, on_available tells. Requests may be opened before.
+  virtual bool settled() const { return true; }
   virtual bool available() const = 0;
+  virtual std::uint32_t room() const { return available() ? 1 : 0; }  // how many can be opened now
   virtual bool idle() const = 0;
   virtual std::uint64_t streams_opened() const = 0;
   virtual void close_when_idle() = 0;  // age or request cap reached, endpoint gone
 };
 
+// HTTP/2 towards an upstream.
+struct Http2ClientOptions {
+  std::uint32_t max_streams = 100;  // requests at once on one connection, if the upstream allows as many
+  // While requests are open and nothing has come for so long, a PING asks whether the connection lives ...
+  Duration ping_interval = std::chrono::seconds(30);
+  Duration ping_timeout = std::chrono::seconds(10);  // ... and without any answer for so long it is lost
+  std::uint32_t first_stream = 1;                    // of tests, which cannot wait for ids to run out
+};
+
 struct ClientConnectionOptions {
   HttpLimits limits;
+  Http2ClientOptions http2;
+  std::string_view scheme = "http";                // HTTP/2 tells it; static text
   std::size_t max_drain = std::size_t{64} * 1024;  // bytes of a dropped answer that are read away to save the connection
   Duration max_drain_time = std::chrono::seconds(1);
 };
 // The stream is connected already.
 std::unique_ptr<ClientConnection> make_h1_client(WorkerContext& worker, std::unique_ptr<ByteStream> stream,
+                                                 ClientConnectionHandler& handler, const ClientConnectionOptions& options);
+std::unique_ptr<ClientConnection> make_h2_client(WorkerContext& worker, std::unique_ptr<ByteStream> stream,
                                                  ClientConnectionHandler& handler, const ClientConnectionOptions& options);
 
 }  // namespace weir

@@ -11,28 +11,22 @@ constexpr std::array<std::uint8_t, 256> make_name_bytes() {
   for (const char c : std::string_view("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")) {
     table[static_cast<std::uint8_t>(c)] = static_cast<std::uint8_t>(c);
   }
-  for (char c = 'A'; c <= 'Z'; ++c)
-    table[static_cast<std::uint8_t>(c)] = static_cast<std::uint8_t>(c - 'A' + 'a');
+  for (char c = 'A'; c <= 'Z'; ++c) table[static_cast<std::uint8_t>(c)] = static_cast<std::uint8_t>(c - 'A' + 'a');
   return table;
 }
 
 // reg-name of RFC 3986 3.2.2: unreserved, sub-delims, and '%' of a percent-encoding.
 constexpr std::array<bool, 256> make_host_bytes() {
   std::array<bool, 256> table{};
-  for (const char c :
-       std::string_view("-._~!$&'()*+,;=%0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")) {
+  for (const char c : std::string_view("-._~!$&'()*+,;=%0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")) {
     table[static_cast<std::uint8_t>(c)] = true;
   }
   return table;
 }
 constexpr std::array<bool, 256> kHostByte = make_host_bytes();
 
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
-bool is_hex(char c) {
-  return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_hex(char c) { return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
 
 // The length of the host part, 0 when it is bad. An IPv6 literal is checked for its characters only:
 // resolving is not ours.
@@ -98,8 +92,7 @@ const Rule* check_transfer_encoding(const FramingFields& fields, HttpVersion ver
   const std::string_view value = fields.encoding;
   if (equals_ignoring_case(value, "chunked")) return nullptr;
   constexpr std::size_t kChunked = 7;
-  const bool ends_chunked =
-      value.size() > kChunked && equals_ignoring_case(value.substr(value.size() - kChunked), "chunked");
+  const bool ends_chunked = value.size() > kChunked && equals_ignoring_case(value.substr(value.size() - kChunked), "chunked");
   const char before = ends_chunked ? value[value.size() - kChunked - 1] : '\0';
   if (before != ',' && before != ' ' && before != '\t') return &rules::kEncodingValue;
   std::string_view codings = value.substr(0, value.size() - kChunked);
@@ -126,8 +119,7 @@ const Rule* frame_request(const FramingFields& fields, HttpVersion version, Meth
   return nullptr;
 }
 
-const Rule* frame_response(const FramingFields& fields, HttpVersion version, int status, Method request,
-                           Framing& framing) {
+const Rule* frame_response(const FramingFields& fields, HttpVersion version, int status, Method request, Framing& framing) {
   framing = Framing{};
   if (fields.encodings > 0) {
     if (const Rule* broken = check_transfer_encoding(fields, version)) return broken;
@@ -144,8 +136,7 @@ const Rule* frame_response(const FramingFields& fields, HttpVersion version, int
     framing.length = -1;
     return nullptr;
   }
-  if (status == 304 || request == Method::head)
-    return nullptr;  // the fields tell of the body that a GET would have got
+  if (status == 304 || request == Method::head) return nullptr;  // the fields tell of the body that a GET would have got
   if (fields.encodings > 0) {
     framing.body = BodyFraming::chunked;
   } else if (fields.lengths == 0) {
@@ -161,12 +152,10 @@ const Rule* frame_response(const FramingFields& fields, HttpVersion version, int
 // refused all the same.
 const Rule* check_host(std::string_view authority) {
   if (authority.empty()) return &rules::kHostCharacters;
-  if (authority.find('@') != std::string_view::npos) return &rules::kUserinfo;
   const std::size_t host = host_length(authority);
-  if (host == 0) return &rules::kHostCharacters;
-  if (host == authority.size()) return nullptr;
-  if (authority[host] != ':' || !is_port(authority.substr(host + 1))) return &rules::kHostCharacters;
-  return nullptr;
+  if (host != 0 && host == authority.size()) return nullptr;
+  if (host != 0 && authority[host] == ':' && is_port(authority.substr(host + 1))) return nullptr;
+  return authority.find('@') != std::string_view::npos ? &rules::kUserinfo : &rules::kHostCharacters;
 }
 
 const Rule* check_connect_authority(std::string_view authority) {
@@ -183,8 +172,7 @@ const Rule* check_request_version(std::string_view text, HttpVersion& version) {
     version = HttpVersion::http10;
     return nullptr;
   }
-  const bool syntax = text.size() == 8 && text.substr(0, 5) == "HTTP/" && is_digit(text[5]) &&
-                      text[6] == '.' && is_digit(text[7]);
+  const bool syntax = text.size() == 8 && text.substr(0, 5) == "HTTP/" && is_digit(text[5]) && text[6] == '.' && is_digit(text[7]);
   return syntax ? &rules::kVersion : &rules::kVersionSyntax;
 }
 
@@ -215,14 +203,11 @@ bool may_be_trailer(const HeaderField& field) {
     case HeaderId::grpc_timeout:
     case HeaderId::retry_after:
     case HeaderId::idempotency_key:
-    case HeaderId::removed:
-      return false;
-    default:
-      break;
+    case HeaderId::removed: return false;
+    default: break;
   }
-  constexpr std::string_view kOthers[] = {"content-encoding", "content-range", "cache-control", "set-cookie",
-                                          "location",         "max-forwards",  "pragma",        "range",
-                                          "www-authenticate", "vary"};
+  constexpr std::string_view kOthers[] = {"content-encoding", "content-range", "cache-control", "set-cookie",       "location",
+                                          "max-forwards",     "pragma",        "range",         "www-authenticate", "vary"};
   for (const std::string_view name : kOthers) {
     if (field.name == name) return false;
   }

@@ -26,19 +26,14 @@ void H1BodyDecoder::start(const Framing& framing, const HttpLimits& limits, Aren
   arena_ = &arena;
   framing_ = framing.body;
   switch (framing.body) {
-    case BodyFraming::none:
-      break;
+    case BodyFraming::none: break;
     case BodyFraming::length:
       DCHECK(framing.length > 0);
       left_ = static_cast<std::uint64_t>(framing.length);
       state_ = State::data;
       break;
-    case BodyFraming::chunked:
-      state_ = State::size_first;
-      break;
-    case BodyFraming::until_close:
-      state_ = State::data;
-      break;
+    case BodyFraming::chunked: state_ = State::size_first; break;
+    case BodyFraming::until_close: state_ = State::data; break;
   }
 }
 
@@ -63,8 +58,7 @@ const Rule* H1BodyDecoder::size_byte(std::uint8_t byte) {
       state_ = State::size_lf;
       return nullptr;
     }
-    if (!is_value_byte(static_cast<char>(byte)))
-      return byte == '\n' ? &rules::kBareLf : &rules::kChunkExtension;
+    if (!is_value_byte(static_cast<char>(byte))) return byte == '\n' ? &rules::kBareLf : &rules::kChunkExtension;
     // Added up over the body: an extension on each of many small chunks is the flood (CVE-2023-39326).
     return ++extension_bytes_ > limits_->chunk_extension_bytes ? &rules::kChunkExtensionTooLong : nullptr;
   }
@@ -100,14 +94,10 @@ H1BodyDecoder::Step H1BodyDecoder::next(ByteView& in, ByteView& data) {
   }
   while (!in.empty()) {
     switch (state_) {
-      case State::data:
-        return take_data(in, data);
-      case State::trailers:
-        return take_trailers(in);
-      case State::ended:
-        return Step::more;
-      default:
-        break;
+      case State::data: return take_data(in, data);
+      case State::trailers: return take_trailers(in);
+      case State::ended: return Step::more;
+      default: break;
     }
     const std::uint8_t byte = in.front();
     in = in.subspan(1);

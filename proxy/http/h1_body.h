@@ -23,22 +23,10 @@ class H1BodyDecoder {
   const Headers* trailers() const { return trailers_; }  // after end; null when there are none
   const Rule* rule() const { return rule_; }
   bool ends_at_close() const { return framing_ == BodyFraming::until_close; }
-  std::int64_t remaining() const {
-    return framing_ == BodyFraming::length ? static_cast<std::int64_t>(left_) : -1;
-  }
+  std::int64_t remaining() const { return framing_ == BodyFraming::length ? static_cast<std::int64_t>(left_) : -1; }
 
  private:
-  enum class State : std::uint8_t {
-    data,
-    size_first,
-    size,
-    extension,
-    size_lf,
-    data_cr,
-    data_lf,
-    trailers,
-    ended
-  };
+  enum class State : std::uint8_t { data, size_first, size, extension, size_lf, data_cr, data_lf, trailers, ended };
 
   Step bad(const Rule& rule) {
     rule_ = &rule;

@@ -4,13 +4,13 @@
 #include <utility>
 
 #include "proxy/base/check.h"
+#include "proxy/http/byte_scan.h"
 #include "proxy/http/h1_serializer.h"
 
 namespace weir {
 
 std::unique_ptr<ClientConnection> make_h1_client(WorkerContext& worker, std::unique_ptr<ByteStream> stream,
-                                                 ClientConnectionHandler& handler,
-                                                 const ClientConnectionOptions& options) {
+                                                 ClientConnectionHandler& handler, const ClientConnectionOptions& options) {
   return std::make_unique<H1Client>(worker, std::move(stream), handler, options);
 }
 
@@ -18,8 +18,8 @@ void H1ClientStream::drop() noexcept {
   if (H1Client* connection = std::exchange(connection_, nullptr)) connection->dropped();
 }
 
-H1Client::H1Client(WorkerContext& worker, std::unique_ptr<ByteStream> stream,
-                   ClientConnectionHandler& handler, const ClientConnectionOptions& options)
+H1Client::H1Client(WorkerContext& worker, std::unique_ptr<ByteStream> stream, ClientConnectionHandler& handler,
+                   const ClientConnectionOptions& options)
     : worker_(worker),
       stream_(std::move(stream)),
       pool_(handler),
@@ -32,15 +32,12 @@ H1Client::H1Client(WorkerContext& worker, std::unique_ptr<ByteStream> stream,
   set_reading(true);  // also while idle: a FIN or a stray byte then ends it
 }
 
-H1Client::~H1Client() {
-  detach();
-}
+H1Client::~H1Client() { detach(); }
 
-// --- Sending
-// ------------------------------------------------------------------------------------------------------------------------
+// --- Sending ---------------------------------------------------------------------------------------------------------
 
-ClientStreamPtr H1Client::open(Arena& arena, const RequestHead& head, std::span<const HeaderField> extra,
-                               BodyPipe::Reader body, ClientStreamHandler& handler) {
+ClientStreamPtr H1Client::open(Arena& arena, const RequestHead& head, std::span<const HeaderField> extra, BodyPipe::Reader body,
+                               ClientStreamHandler& handler) {
   CHECK(available());
   ++opened_;
   handler_ = &handler;
@@ -60,8 +57,7 @@ ClientStreamPtr H1Client::open(Arena& arena, const RequestHead& head, std::span<
   }
   const Address& peer = stream_->peer_address();
   const bool named = peer.family() == Address::Family::ipv4 || peer.family() == Address::Family::ipv6;
-  write_request_head(output_.pending(), head, extra, framing,
-                     named ? peer.text() : std::string_view("localhost"));
+  write_request_head(output_.pending(), head, extra, framing, named ? peer.text() : std::string_view("localhost"));
   output_.begin_body(framing);
   sending_ = framing.body != BodyFraming::none;
   if (sending_) {
@@ -133,8 +129,7 @@ void H1Client::after_output() {
   }
 }
 
-// --- Reading
-// ------------------------------------------------------------------------------------------------------------------------
+// --- Reading ---------------------------------------------------------------------------------------------------------
 
 void H1Client::set_reading(bool wanted) {
   if (reading_ == wanted || answer_ == Answer::closed) return;
@@ -154,10 +149,8 @@ void H1Client::on_readable() {
     case IoResult::Status::would_block:
       if (!output_.broken()) return;
       break;
-    case IoResult::Status::end:
-      return on_fin();
-    case IoResult::Status::error:
-      break;
+    case IoResult::Status::end: return on_fin();
+    case IoResult::Status::error: break;
   }
   if (handler_ != nullptr) return fail(ClientError::reset);
   close();
@@ -166,9 +159,7 @@ void H1Client::on_readable() {
 void H1Client::feed(std::span<std::uint8_t> in) {
   while (!in.empty()) {
     switch (answer_) {
-      case Answer::head:
-        in = in.subspan(feed_head(in));
-        break;
+      case Answer::head: in = in.subspan(feed_head(in)); break;
       case Answer::body:
       case Answer::draining: {
         const std::size_t used = feed_body(in);
@@ -179,8 +170,7 @@ void H1Client::feed(std::span<std::uint8_t> in) {
       case Answer::ending:  // an answer without body
         left_over_ = true;
         return end_answer();
-      default:
-        return;
+      default: return;
     }
   }
   if (answer_ == Answer::ending) end_answer();
@@ -191,27 +181,26 @@ std::size_t H1Client::feed_head(std::span<std::uint8_t> in) {
   switch (finder_.feed(in, options_.limits, used)) {
     case HeadFinder::Found::bad: {
       const Rule& rule = *finder_.rule();
-      fail(&rule == &rules::kHeadTooLarge ? ClientError::head_too_large : ClientError::protocol_error,
-           rule.name);
+      fail(&rule == &rules::kHeadTooLarge ? ClientError::head_too_large : ClientError::protocol_error, rule.name);
       return in.size();
     }
-    case HeadFinder::Found::more:
-      append_copy(held_, in);
-      return in.size();
-    case HeadFinder::Found::end:
-      break;
+    case HeadFinder::Found::more: append_copy(held_, in); return in.size();
+    case HeadFinder::Found::end: break;
   }
   const std::size_t size = finder_.size();
-  char* head = held_.empty() ? reinterpret_cast<char*>(in.data()) : whole_head(in.first(used));
   finder_.reset();
-  take_head(head, size);
+  if (held_.empty()) {
+    take_head(reinterpret_cast<char*>(in.data()), size, in.size() - used);
+  } else {
+    take_head(whole_head(in.first(used), size), size, kScanStep);
+  }
   return used;
 }
 
 // A head that came in parts is put together in the arena; one that came at once is taken apart in the read
 // buffer.
-char* H1Client::whole_head(std::span<std::uint8_t> last_part) {
-  auto* head = static_cast<char*>(arena_->allocate(finder_.size(), 1));
+char* H1Client::whole_head(std::span<std::uint8_t> last_part, std::size_t size) {
+  auto* head = static_cast<char*>(arena_->allocate(size + kScanStep, 1));
   char* at = head;
   while (!held_.empty()) {
     const ByteView part = held_.front();
@@ -223,16 +212,14 @@ char* H1Client::whole_head(std::span<std::uint8_t> last_part) {
   return head;
 }
 
-void H1Client::take_head(char* text, std::size_t size) {
+void H1Client::take_head(char* text, std::size_t size, std::size_t readable_after) {
   ResponseHead head(*arena_);
   ResponseFacts facts;
-  if (const Rule* broken = parse_response_head(text, size, options_.limits, method_, head, facts)) {
-    return fail(broken == &rules::kTooManyFields ? ClientError::head_too_large : ClientError::protocol_error,
-                broken->name);
+  if (const Rule* broken = parse_response_head(text, size, options_.limits, method_, head, facts, readable_after)) {
+    return fail(broken == &rules::kTooManyFields ? ClientError::head_too_large : ClientError::protocol_error, broken->name);
   }
   if (head.status >= 200) return begin_answer(head, facts);
-  if (++informational_ > kMaxInformational)
-    return fail(ClientError::protocol_error, rules::kTooManyInformational.name);
+  if (++informational_ > kMaxInformational) return fail(ClientError::protocol_error, rules::kTooManyInformational.name);
   handler_->on_informational(head);
 }
 
@@ -262,7 +249,8 @@ std::size_t H1Client::feed_body(ByteView in) {
     switch (decoder_.next(rest, data)) {
       case H1BodyDecoder::Step::data:
         if (answer_body_) {
-          answer_body_.write(data);
+          if (decoder_.remaining() == 0) tell_end(nullptr);  // before its last bytes can reach anyone
+          if (answer_body_) answer_body_.write(data);        // unless that end made its reader go
         } else if ((drained_ += data.size()) > options_.max_drain) {
           if (handler_ != nullptr) {
             fail(ClientError::request_aborted);
@@ -271,14 +259,9 @@ std::size_t H1Client::feed_body(ByteView in) {
           }
         }
         break;
-      case H1BodyDecoder::Step::end:
-        answer_ = Answer::ending;
-        return in.size() - rest.size();
-      case H1BodyDecoder::Step::bad:
-        fail(ClientError::protocol_error, decoder_.rule()->name);
-        return in.size();
-      case H1BodyDecoder::Step::more:
-        return in.size();
+      case H1BodyDecoder::Step::end: answer_ = Answer::ending; return in.size() - rest.size();
+      case H1BodyDecoder::Step::bad: fail(ClientError::protocol_error, decoder_.rule()->name); return in.size();
+      case H1BodyDecoder::Step::more: return in.size();
     }
   }
   return in.size();
@@ -300,22 +283,17 @@ void H1Client::on_body_dropped() {
   set_reading(true);
 }
 
-// --- Ends
-// ---------------------------------------------------------------------------------------------------------------------------
+// --- Ends ------------------------------------------------------------------------------------------------------------
 
 // The last byte of the answer was read. The facts are told first, then the pipe ends (which may complete the
 // exchange), then the pool.
 void H1Client::end_answer() {
-  const bool clean =
-      keep_alive_ && !closing_ && !sending_ && !left_over_ && output_.empty() && !output_.broken();
+  const bool clean = keep_alive_ && !closing_ && !sending_ && !left_over_ && output_.empty() && !output_.broken();
   left_over_ = false;
-  ClientStreamHandler* handler = std::exchange(handler_, nullptr);
   BodyPipe::Writer body = std::move(answer_body_);
   timer_.disarm();
-  detach();
-  drop_request_body();
   const Headers* trailers = decoder_.trailers();
-  if (handler != nullptr) handler->on_end(trailers);
+  tell_end(trailers);
   if (body) body.finish(trailers);
   if (!clean || closing_) return close();
   request_aborted_ = false;
@@ -327,6 +305,12 @@ void H1Client::end_answer() {
   pool_.on_available();
 }
 
+void H1Client::tell_end(const Headers* trailers) {
+  detach();
+  drop_request_body();
+  if (ClientStreamHandler* handler = std::exchange(handler_, nullptr)) handler->on_end(trailers);
+}
+
 void H1Client::fail(ClientError error, std::string_view rule) {
   ClientFailure failure;
   failure.error = error;
@@ -334,6 +318,7 @@ void H1Client::fail(ClientError error, std::string_view rule) {
   failure.anything_received = received_;
   failure.reused = opened_ > 1;
   failure.rule = rule;
+  failure.detail = stream_->failure();
   ClientStreamHandler* handler = std::exchange(handler_, nullptr);
   BodyPipe::Writer body = std::move(answer_body_);
   if (error != ClientError::closed) stream_->reset();
@@ -362,11 +347,9 @@ void H1Client::dropped() {
 }
 
 bool H1Client::worth_draining() const {
-  if (answer_ != Answer::body || !keep_alive_ || closing_ || sending_ || !output_.empty() || output_.broken())
-    return false;
+  if (answer_ != Answer::body || !keep_alive_ || closing_ || sending_ || !output_.empty() || output_.broken()) return false;
   if (decoder_.ends_at_close()) return false;
-  return decoder_.remaining() <=
-         static_cast<std::int64_t>(options_.max_drain);  // -1, chunked: it may be short
+  return decoder_.remaining() <= static_cast<std::int64_t>(options_.max_drain);  // -1, chunked: it may be short
 }
 
 void H1Client::on_timer() {

@@ -26,17 +26,14 @@ class H1ClientStream final : public ClientStream {
   bool response_started_ = false;
 };
 
-class H1Client final : public ClientConnection,
-                       private ByteStreamHandler,
-                       private BodySource,
-                       private BodySink {
+class H1Client final : public ClientConnection, private ByteStreamHandler, private BodySource, private BodySink {
  public:
   H1Client(WorkerContext& worker, std::unique_ptr<ByteStream> stream, ClientConnectionHandler& handler,
            const ClientConnectionOptions& options);
   ~H1Client() override;
 
-  ClientStreamPtr open(Arena& arena, const RequestHead& head, std::span<const HeaderField> extra,
-                       BodyPipe::Reader body, ClientStreamHandler& handler) override;
+  ClientStreamPtr open(Arena& arena, const RequestHead& head, std::span<const HeaderField> extra, BodyPipe::Reader body,
+                       ClientStreamHandler& handler) override;
   bool available() const override { return answer_ == Answer::idle && !closing_; }
   bool idle() const override { return answer_ == Answer::idle; }
   std::uint64_t streams_opened() const override { return opened_; }
@@ -69,8 +66,8 @@ class H1Client final : public ClientConnection,
   void feed(std::span<std::uint8_t> in);
   std::size_t feed_head(std::span<std::uint8_t> in);
   std::size_t feed_body(ByteView in);
-  char* whole_head(std::span<std::uint8_t> last_part);
-  void take_head(char* head, std::size_t size);
+  char* whole_head(std::span<std::uint8_t> last_part, std::size_t size);
+  void take_head(char* head, std::size_t size, std::size_t readable_after);
   void begin_answer(ResponseHead& head, const ResponseFacts& facts);
   void on_fin();
   void on_turn();
@@ -81,6 +78,7 @@ class H1Client final : public ClientConnection,
   void dropped();
   bool worth_draining() const;
   void end_answer();
+  void tell_end(const Headers* trailers);
   void fail(ClientError error, std::string_view rule = {});
   void detach();
   void drop_request_body();

@@ -26,9 +26,7 @@ struct ChunkLine {
   std::size_t size;
 };
 
-iovec vector_of(ByteView bytes) {
-  return {const_cast<std::uint8_t*>(bytes.data()), bytes.size()};
-}
+iovec vector_of(ByteView bytes) { return {const_cast<std::uint8_t*>(bytes.data()), bytes.size()}; }
 
 }  // namespace
 
@@ -73,8 +71,7 @@ void H1Output::gather(ByteView bytes) {
   }
   const bool chunked = framing_ == BodyFraming::chunked;
   const ChunkLine line(bytes.size());
-  const ByteView own[3] = {chunked ? as_bytes(line) : ByteView(), bytes,
-                           chunked ? as_bytes("\r\n") : ByteView()};
+  const ByteView own[3] = {chunked ? as_bytes(line) : ByteView(), bytes, chunked ? as_bytes("\r\n") : ByteView()};
   std::size_t size = kept;
   for (const ByteView part : own) {
     if (part.empty()) continue;
@@ -101,8 +98,7 @@ void H1Output::gather(ByteView bytes) {
 std::size_t H1Output::body(ByteView bytes) {
   if (broken_) return bytes.size();
   if (!may_take()) return 0;
-  const bool too_long =
-      framing_ == BodyFraming::none || (framing_ == BodyFraming::length && bytes.size() > left_);
+  const bool too_long = framing_ == BodyFraming::none || (framing_ == BodyFraming::length && bytes.size() > left_);
   if (too_long || overrun_) {
     overrun_ = true;
     return bytes.size();

@@ -15,13 +15,13 @@ namespace weir {
 
 class H1Output {
  public:
-  static constexpr std::size_t kGatherFrom =
-      std::size_t{4} * 1024;  // smaller parts are copied, to leave in one write with their head
-  static constexpr std::size_t kHighMark = std::size_t{64} * 1024;  // with so much kept, a body takes no more
+  static constexpr std::size_t kGatherFrom = std::size_t{4} * 1024;  // smaller parts are copied, to leave in one write with their head
+  static constexpr std::size_t kHighMark = std::size_t{64} * 1024;   // with so much kept, a body takes no more
 
   H1Output(ByteStream& stream, BufferPool& buffers) : stream_(stream), pending_(buffers) {}
 
-  Bytes& pending() { return pending_; }  // heads are serialized into it
+  Bytes& pending() { return pending_; }  // heads (HTTP/2: frames) are serialized into it
+  std::size_t pending_size() const { return pending_.size(); }
   void begin_body(const Framing& framing);
 
   // Takes all or nothing (over the high mark), and writes at once what is large. Small parts wait for
@@ -36,9 +36,7 @@ class H1Output {
 
   bool empty() const { return pending_.empty(); }
   bool waiting() const { return waiting_; }  // for the kernel to take more
-  bool broken() const {
-    return broken_;
-  }  // the stream cannot be written to; everything is swallowed from then on
+  bool broken() const { return broken_; }    // the stream cannot be written to; everything is swallowed from then on
   bool may_take() const { return pending_.size() < kHighMark; }
   std::uint64_t sent() const { return sent_; }              // bytes that the kernel took, ever
   std::uint64_t body_bytes() const { return body_bytes_; }  // of the present body: taken, framing not counted

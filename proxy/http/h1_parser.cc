@@ -4,12 +4,12 @@
 #include <cstring>
 
 #include "proxy/base/check.h"
+#include "proxy/http/byte_scan.h"
 #include "proxy/http/hop_headers.h"
 
 namespace weir {
 
-// --- HeadFinder
-// ---------------------------------------------------------------------------------------------------------------------
+// --- HeadFinder ------------------------------------------------------------------------------------------------------
 
 bool HeadFinder::line_too_long(const HttpLimits& limits) const {
   return kind_ == SectionKind::request && first_line_ && line_ > limits.target_bytes + kRequestLineSlack;
@@ -46,21 +46,25 @@ HeadFinder::Found HeadFinder::feed(ByteView bytes, const HttpLimits& limits, std
   const std::uint8_t* const begin = bytes.data();
   const std::uint8_t* const end = begin + std::min(bytes.size(), room);
   const std::uint8_t* at = begin;
-  while (at != end) {
-    const void* found = std::memchr(at, '\n', static_cast<std::size_t>(end - at));
-    if (found == nullptr) break;
-    const auto* feed = static_cast<const std::uint8_t*>(found);
+  Found result = Found::more;
+  for_each_line_feed(begin, end, [&](const std::uint8_t* feed) {
     const bool after_cr = feed > begin ? feed[-1] == '\r' : last_was_cr_;
-    line_ += static_cast<std::uint32_t>(feed + 1 - at);
+    const auto line = static_cast<std::uint32_t>(feed + 1 - at);
+    line_ += line;
+    size_ += line;
     at = feed + 1;
-    size_ += static_cast<std::uint32_t>(at - begin - static_cast<std::ptrdiff_t>(used));
-    used = static_cast<std::size_t>(at - begin);
-    if (size_ > limits.header_bytes) break;
-    const Found result = end_of_line(after_cr, limits);
-    if (result != Found::more) return result;
-  }
+    if (size_ > limits.header_bytes) return false;
+    if (after_cr && line_ > 2 && !first_line_) {  // a field
+      line_ = 0;
+      return true;
+    }
+    result = end_of_line(after_cr, limits);
+    return result == Found::more;
+  });
+  used = static_cast<std::size_t>(at - begin);
+  if (result != Found::more) return result;
   line_ += static_cast<std::uint32_t>(end - at);
-  size_ += static_cast<std::uint32_t>(end - begin - static_cast<std::ptrdiff_t>(used));
+  size_ += static_cast<std::uint32_t>(end - at);
   used = static_cast<std::size_t>(end - begin);
   if (used > 0) last_was_cr_ = end[-1] == '\r';
   if (line_too_long(limits)) return bad(rules::kTargetTooLong);
@@ -71,43 +75,14 @@ HeadFinder::Found HeadFinder::feed(ByteView bytes, const HttpLimits& limits, std
   return Found::more;
 }
 
-// --- Fields
-// -------------------------------------------------------------------------------------------------------------------------
+// --- Fields ----------------------------------------------------------------------------------------------------------
 
 namespace {
 
-constexpr std::uint64_t kOnes = 0x0101010101010101U;
-constexpr std::uint64_t kHighs = 0x8080808080808080U;
-
-// Whether any of eight bytes is a control (HTAB counts here: rare, and the slow loop knows better) or DEL.
-bool has_control(std::uint64_t word) {
-  const std::uint64_t below_space = (word - kOnes * 0x20) & ~word;
-  const std::uint64_t no_del = word ^ (kOnes * 0x7f);
-  const std::uint64_t is_del = (no_del - kOnes) & ~no_del;
-  return ((below_space | is_del) & kHighs) != 0;
-}
-
-// The first byte from `at` on that cannot stand in a value. There is one: sections end in CRLF.
-char* end_of_value(char* at, const char* end) {
-  while (end - at >= 8) {
-    std::uint64_t word;
-    std::memcpy(&word, at, sizeof word);
-    if (!has_control(word)) {
-      at += 8;
-      continue;
-    }
-    for (int i = 0; i < 8; ++i, ++at) {
-      if (!is_value_byte(*at)) return at;
-    }
-  }
-  while (is_value_byte(*at)) ++at;
-  return at;
-}
-
 class FieldParser {
  public:
-  FieldParser(char* at, char* end, const HttpLimits& limits, Headers& headers)
-      : at_(at), end_(end), limit_(limits.headers), headers_(headers) {}
+  FieldParser(char* at, const char* readable, const HttpLimits& limits, Headers& headers)
+      : at_(at), readable_(readable), limit_(limits.headers), headers_(headers) {}
 
   // Calls keep(field) for each; what it answers (true) is added to the headers.
   template <class Keep>
@@ -116,7 +91,7 @@ class FieldParser {
       HeaderField field;
       if (const Rule* broken = parse_line(field)) return broken;
       if (++count_ > limit_) return &rules::kTooManyFields;
-      if (keep(field)) headers_.add_view(field.name, field.value, field.id);
+      if (keep(field)) headers_.add_view(field);
     }
     return nullptr;
   }
@@ -124,20 +99,21 @@ class FieldParser {
  private:
   const Rule* parse_line(HeaderField& field) {
     char* const name = at_;
-    while (const std::uint8_t lower = kNameByte[static_cast<std::uint8_t>(*at_)])
-      *at_++ = static_cast<char>(lower);
+    at_ = fold_name(at_, readable_);
     if (*at_ != ':' || at_ == name) return bad_name(name);
     field.name = {name, static_cast<std::size_t>(at_ - name)};
     field.id = header_id(field.name);
+    const char* const one_space = at_ + 2;
     do ++at_;
     while (*at_ == ' ' || *at_ == '\t');
     char* const value = at_;
-    at_ = end_of_value(at_, end_);
+    at_ = end_of_value(at_, readable_);
     if (*at_ != '\r') return &rules::kFieldValue;
     if (at_[1] != '\n') return &rules::kBareCr;
     const char* last = at_;
     while (last > value && (last[-1] == ' ' || last[-1] == '\t')) --last;
     field.value = {value, static_cast<std::size_t>(last - value)};
+    field.is_line = value == one_space && value[-1] == ' ' && last == at_;
     at_ += 2;
     return nullptr;
   }
@@ -148,7 +124,7 @@ class FieldParser {
   }
 
   char* at_;
-  char* end_;
+  const char* readable_;
   std::size_t limit_;
   std::size_t count_ = 0;
   Headers& headers_;
@@ -164,8 +140,7 @@ void note_framing(const HeaderField& field, FramingFields& framing) {
   }
 }
 
-// --- The request line
-// ---------------------------------------------------------------------------------------------------------------
+// --- The request line ------------------------------------------------------------------------------------------------
 
 // scheme "://" authority [path] ["?" query] of http and https; no other scheme is ours to fetch.
 const Rule* parse_absolute_form(std::string_view target, RequestHead& request) {
@@ -219,14 +194,14 @@ const Rule* bad_line_byte(char byte, char next, const Rule& otherwise) {
 }
 
 // Leaves `at` behind the line.
-const Rule* parse_request_line(char*& at, const HttpLimits& limits, RequestHead& request) {
+const Rule* parse_request_line(char*& at, const char* readable, const HttpLimits& limits, RequestHead& request) {
   const char* const method = at;
   while (is_token_byte(*at)) ++at;
   if (*at != ' ' || at == method) return bad_line_byte(*at, at[1], rules::kMethod);
   request.method_text = {method, static_cast<std::size_t>(at - method)};
   request.method = method_of(request.method_text);
-  const char* const target = ++at;
-  while (is_target_byte(*at)) ++at;
+  char* const target = ++at;
+  at = target + (end_of_target(target, readable) - target);
   if (*at != ' ' || at == target) return bad_line_byte(*at, at[1], rules::kTargetCharacters);
   const std::string_view target_text(target, static_cast<std::size_t>(at - target));
   const char* const version = ++at;
@@ -253,8 +228,7 @@ const Rule* take_expectation(RequestHead& request) {
   const HeaderField* field = request.headers.find(HeaderId::expect);
   if (field == nullptr) return nullptr;
   if (request.version == HttpVersion::http11) {
-    const bool known =
-        equals_ignoring_case(field->value, "100-continue") && request.headers.count(HeaderId::expect) == 1;
+    const bool known = equals_ignoring_case(field->value, "100-continue") && request.headers.count(HeaderId::expect) == 1;
     if (!known) return &rules::kExpectation;
     request.expects_continue = request.has_body;
   }
@@ -264,15 +238,16 @@ const Rule* take_expectation(RequestHead& request) {
 
 }  // namespace
 
-const Rule* parse_request_head(char* head, std::size_t size, const HttpLimits& limits, RequestHead& request,
-                               RequestFacts& facts) {
+const Rule* parse_request_head(char* head, std::size_t size, const HttpLimits& limits, RequestHead& request, RequestFacts& facts,
+                               std::size_t readable_after) {
   DCHECK(size >= 4 && std::string_view(head, size).substr(size - 4) == "\r\n\r\n");
   char* at = head;
-  if (const Rule* broken = parse_request_line(at, limits, request)) return broken;
+  const char* const readable = head + size + readable_after;
+  if (const Rule* broken = parse_request_line(at, readable, limits, request)) return broken;
   FramingFields framing;
   std::string_view host;
   std::size_t hosts = 0;
-  FieldParser fields(at, head + size, limits, request.headers);
+  FieldParser fields(at, readable, limits, request.headers);
   const Rule* broken = fields.parse([&](const HeaderField& field) {
     switch (field.id) {
       case HeaderId::host:
@@ -280,17 +255,13 @@ const Rule* parse_request_head(char* head, std::size_t size, const HttpLimits& l
         ++hosts;
         return false;
       case HeaderId::content_length:
-      case HeaderId::transfer_encoding:
-        note_framing(field, framing);
-        return false;
-      default:
-        return true;
+      case HeaderId::transfer_encoding: note_framing(field, framing); return false;
+      default: return true;
     }
   });
   if (broken != nullptr) return broken;
   if ((broken = take_host(host, hosts, request)) != nullptr) return broken;
-  if ((broken = frame_request(framing, request.version, request.method, facts.framing)) != nullptr)
-    return broken;
+  if ((broken = frame_request(framing, request.version, request.method, facts.framing)) != nullptr) return broken;
   request.has_body = facts.framing.body != BodyFraming::none;
   request.content_length = facts.framing.length;
   if ((broken = take_expectation(request)) != nullptr) return broken;
@@ -298,14 +269,13 @@ const Rule* parse_request_head(char* head, std::size_t size, const HttpLimits& l
   return nullptr;
 }
 
-// --- Responses
-// ----------------------------------------------------------------------------------------------------------------------
+// --- Responses -------------------------------------------------------------------------------------------------------
 
 namespace {
 
 // HTTP-version SP 3DIGIT [SP reason]. Many servers leave the second space out with the reason; it cannot be
 // misread.
-const Rule* parse_status_line(char*& at, const char* end, ResponseHead& response) {
+const Rule* parse_status_line(char*& at, const char* end, const char* readable, ResponseHead& response) {
   constexpr std::size_t kShortest = 12;  // "HTTP/1.1 200"
   if (static_cast<std::size_t>(end - at) < kShortest + 2) return &rules::kStatusLine;
   const std::string_view version(at, 8);
@@ -327,7 +297,7 @@ const Rule* parse_status_line(char*& at, const char* end, ResponseHead& response
   at += kShortest;
   if (*at == ' ') {
     char* const reason = ++at;
-    at = end_of_value(at, end);
+    at = end_of_value(at, readable);
     response.reason = {reason, static_cast<std::size_t>(at - reason)};
   }
   if (*at != '\r') return is_value_byte(*at) ? &rules::kStatusCode : &rules::kFieldValue;
@@ -338,12 +308,13 @@ const Rule* parse_status_line(char*& at, const char* end, ResponseHead& response
 
 }  // namespace
 
-const Rule* parse_response_head(char* head, std::size_t size, const HttpLimits& limits, Method request,
-                                ResponseHead& response, ResponseFacts& facts) {
+const Rule* parse_response_head(char* head, std::size_t size, const HttpLimits& limits, Method request, ResponseHead& response,
+                                ResponseFacts& facts, std::size_t readable_after) {
   char* at = head;
-  if (const Rule* broken = parse_status_line(at, head + size, response)) return broken;
+  const char* const readable = head + size + readable_after;
+  if (const Rule* broken = parse_status_line(at, head + size, readable, response)) return broken;
   FramingFields framing;
-  FieldParser fields(at, head + size, limits, response.headers);
+  FieldParser fields(at, readable, limits, response.headers);
   const Rule* broken = fields.parse([&](const HeaderField& field) {
     if (field.id != HeaderId::content_length && field.id != HeaderId::transfer_encoding) return true;
     note_framing(field, framing);
@@ -351,8 +322,7 @@ const Rule* parse_response_head(char* head, std::size_t size, const HttpLimits& 
   });
   if (broken != nullptr) return broken;
   if (response.status == 101) return &rules::kUnaskedSwitch;
-  if (request == Method::connect && response.status >= 200 && response.status < 300)
-    return &rules::kUnaskedSwitch;
+  if (request == Method::connect && response.status >= 200 && response.status < 300) return &rules::kUnaskedSwitch;
   broken = frame_response(framing, response.version, response.status, request, facts.framing);
   if (broken != nullptr) return broken;
   response.has_body = facts.framing.body != BodyFraming::none;

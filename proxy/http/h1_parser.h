@@ -62,11 +62,11 @@ struct ResponseFacts {
 // `head` is complete (a HeadFinder said so), without what was skipped, in memory that lives as long as the
 // message, and is changed in place. All return null, or the rule that is broken; the head is then in no
 // particular state. Hop-by-hop fields are taken out here, while the Connection field is at hand
-// (hop_headers.h).
-const Rule* parse_request_head(char* head, std::size_t size, const HttpLimits& limits, RequestHead& request,
-                               RequestFacts& facts);
-const Rule* parse_response_head(char* head, std::size_t size, const HttpLimits& limits, Method request,
-                                ResponseHead& response, ResponseFacts& facts);
+// (hop_headers.h). `readable_after`: so many bytes behind the head may be read (byte_scan.h); they are never judged.
+const Rule* parse_request_head(char* head, std::size_t size, const HttpLimits& limits, RequestHead& request, RequestFacts& facts,
+                               std::size_t readable_after = 0);
+const Rule* parse_response_head(char* head, std::size_t size, const HttpLimits& limits, Method request, ResponseHead& response,
+                                ResponseFacts& facts, std::size_t readable_after = 0);
 // Fields that have no place in trailers are dropped.
 const Rule* parse_trailers(char* section, std::size_t size, const HttpLimits& limits, Headers& trailers);
 

@@ -15,11 +15,10 @@ namespace weir {
 
 enum class ConnectionField : std::uint8_t { none, close, keep_alive };
 
-// `host` stands in for an authority that is missing (HTTP/1.0 requests may have none).
-void write_request_head(Bytes& out, const RequestHead& head, std::span<const HeaderField> extra,
-                        const Framing& framing, std::string_view host);
-void write_response_head(Bytes& out, const ResponseHead& head, const Framing& framing,
-                         ConnectionField connection);
+// `host` stands in for an authority that is missing (HTTP/1.0 requests may have none); an extra field of HeaderId::host for any.
+void write_request_head(Bytes& out, const RequestHead& head, std::span<const HeaderField> extra, const Framing& framing,
+                        std::string_view host);
+void write_response_head(Bytes& out, const ResponseHead& head, const Framing& framing, ConnectionField connection);
 void write_informational(Bytes& out, const ResponseHead& head);
 void write_last_chunk(Bytes& out, const Headers* trailers);
 

@@ -5,28 +5,26 @@
 #include <cstring>
 
 #include "proxy/base/check.h"
+#include "proxy/http/byte_scan.h"
 #include "proxy/http/h1_serializer.h"
 
 namespace weir {
 
 namespace {
 
-constexpr std::size_t kHeldMax = std::size_t{16} * 1024;  // pipelined bytes, after which reading stops
-constexpr std::uint64_t kDiscardMax =
-    std::uint64_t{256} * 1024;  // of a refused or unwanted body, while its answer is not out
-constexpr std::uint64_t kLingerBytes =
-    std::uint64_t{8} * 1024 * 1024;  // read away while a client reads its last answer
+constexpr std::size_t kHeldMax = std::size_t{16} * 1024;                // pipelined bytes, after which reading stops
+constexpr std::uint64_t kDiscardMax = std::uint64_t{256} * 1024;        // of a refused or unwanted body, while its answer is not out
+constexpr std::uint64_t kLingerBytes = std::uint64_t{8} * 1024 * 1024;  // read away while a client reads its last answer
 
 }  // namespace
 
 std::unique_ptr<ServerConnection> make_h1_server(WorkerContext& worker, std::unique_ptr<ByteStream> stream,
-                                                 ServerConnectionHandler& handler,
-                                                 const ServerConnectionOptions& options) {
+                                                 ServerConnectionHandler& handler, const ServerConnectionOptions& options) {
   return std::make_unique<H1Server>(worker, std::move(stream), handler, options);
 }
 
-H1Server::H1Server(WorkerContext& worker, std::unique_ptr<ByteStream> stream,
-                   ServerConnectionHandler& handler, const ServerConnectionOptions& options)
+H1Server::H1Server(WorkerContext& worker, std::unique_ptr<ByteStream> stream, ServerConnectionHandler& handler,
+                   const ServerConnectionOptions& options)
     : worker_(worker),
       stream_(std::move(stream)),
       connection_(handler),
@@ -47,8 +45,7 @@ void H1Server::drain() {
   if (answer_ == Answer::none && input_ != Input::lingering) close();
 }
 
-// --- Reading
-// ------------------------------------------------------------------------------------------------------------------------
+// --- Reading ---------------------------------------------------------------------------------------------------------
 
 void H1Server::set_reading(bool wanted) {
   if (reading_ == wanted) return;
@@ -66,14 +63,10 @@ bool H1Server::must_pause() const {
     case Input::body:
       if (request_body_) return request_body_.paused();
       return answer_ != Answer::none && discarded_ >= kDiscardMax;
-    case Input::waiting:
-      return held_.size() >= kHeldMax;
-    case Input::discard:
-      return discarded_ >= kDiscardMax;
-    case Input::closed:
-      return true;
-    default:
-      return false;
+    case Input::waiting: return held_.size() >= kHeldMax;
+    case Input::discard: return discarded_ >= kDiscardMax;
+    case Input::closed: return true;
+    default: return false;
   }
 }
 
@@ -98,23 +91,15 @@ std::size_t H1Server::feed(ByteView in) {
   std::size_t used = 0;
   while (used < in.size()) {
     switch (input_) {
-      case Input::head:
-        used += feed_head(in.subspan(used));
-        break;
-      case Input::body:
-        used += feed_body(in.subspan(used));
-        break;
-      case Input::waiting:
-        return used;
-      case Input::discard:
-        discarded_ += in.size() - used;
-        return in.size();
+      case Input::head: used += feed_head(in.subspan(used)); break;
+      case Input::body: used += feed_body(in.subspan(used)); break;
+      case Input::waiting: return used;
+      case Input::discard: discarded_ += in.size() - used; return in.size();
       case Input::lingering:
         discarded_ += in.size() - used;
         if (discarded_ > kLingerBytes) close();
         return in.size();
-      case Input::closed:
-        return in.size();
+      case Input::closed: return in.size();
     }
   }
   return used;
@@ -123,14 +108,9 @@ std::size_t H1Server::feed(ByteView in) {
 std::size_t H1Server::feed_head(ByteView in) {
   std::size_t used = 0;
   switch (finder_.feed(in, options_.limits, used)) {
-    case HeadFinder::Found::bad:
-      refuse(*finder_.rule());
-      return in.size();
-    case HeadFinder::Found::end:
-      dispatch(in.first(used));
-      return used;
-    case HeadFinder::Found::more:
-      break;
+    case HeadFinder::Found::bad: refuse(*finder_.rule()); return in.size();
+    case HeadFinder::Found::end: dispatch(in, used); return used;
+    case HeadFinder::Found::more: break;
   }
   const bool first_part = held_.empty();
   append_copy(held_, in);
@@ -139,11 +119,13 @@ std::size_t H1Server::feed_head(ByteView in) {
   return in.size();
 }
 
-// The head is complete: the kept parts and this last one go into the arena, where it is taken apart in place.
-void H1Server::dispatch(ByteView last_part) {
+// The head is complete: the kept parts and the last one, the first `used` bytes of `in`, go into the arena, where it is taken apart in
+// place.
+void H1Server::dispatch(ByteView in, std::size_t used) {
+  const ByteView last_part = in.first(used);
   Arena& arena = worker_.arenas.open();
   const std::size_t size = finder_.size();
-  auto* head = static_cast<char*>(arena.allocate(size, 1));
+  auto* head = static_cast<char*>(arena.allocate(size + kScanStep, 1));
   char* at = head;
   while (!held_.empty()) {
     const ByteView part = held_.front();
@@ -155,9 +137,27 @@ void H1Server::dispatch(ByteView last_part) {
   auto* request = arena.make<RequestHead>(arena);
   RequestFacts facts;
   const std::size_t skipped = finder_.skipped();
-  const Rule* broken = parse_request_head(head + skipped, size - skipped, options_.limits, *request, facts);
-  if (broken != nullptr) return refuse(*broken, arena);
+  const Rule* broken = parse_request_head(head + skipped, size - skipped, options_.limits, *request, facts, kScanStep);
+  if (broken != nullptr) {
+    // Only at the start of a connection, and nothing but the line: else it is refused.
+    if (broken == &rules::kHttp2Preface && options_.http2 && output_.sent() == 0 && std::string_view(head, size) == kHttp2PrefaceLine) {
+      arena.release();
+      held_.append(kHttp2PrefaceLine);
+      held_.append(in.subspan(used));
+      input_ = Input::closed;
+      is_http2_ = true;
+      return turn_.schedule();
+    }
+    return refuse(*broken, arena);
+  }
   begin_request(arena, *request, facts);
+}
+
+// Telling is last: this codec is over, and hears nothing more of its stream.
+void H1Server::hand_over() {
+  closed_told_ = true;
+  timer_.disarm();
+  connection_.on_http2(std::move(stream_), std::move(held_), options_);
 }
 
 void H1Server::begin_request(Arena& arena, RequestHead& request, const RequestFacts& facts) {
@@ -216,14 +216,9 @@ std::size_t H1Server::feed_body(ByteView in) {
           if (answer_ == Answer::none && discarded_ > kDiscardMax) linger();
         }
         break;
-      case H1BodyDecoder::Step::end:
-        end_of_request_body();
-        return in.size() - rest.size();
-      case H1BodyDecoder::Step::bad:
-        fail(StreamError::bad_body);
-        return in.size();
-      case H1BodyDecoder::Step::more:
-        return in.size();
+      case H1BodyDecoder::Step::end: end_of_request_body(); return in.size() - rest.size();
+      case H1BodyDecoder::Step::bad: fail(StreamError::bad_body); return in.size();
+      case H1BodyDecoder::Step::more: return in.size();
     }
   }
   return in.size();
@@ -259,15 +254,11 @@ void H1Server::read_held() {
 
 void H1Server::on_fin() {
   switch (input_) {
-    case Input::closed:
-      return;
+    case Input::closed: return;
     case Input::lingering:
-    case Input::head:
-      return close();
-    case Input::discard:
-      break;
-    case Input::body:
-      return fail(StreamError::client_closed);
+    case Input::head: return close();
+    case Input::discard: break;
+    case Input::body: return fail(StreamError::client_closed);
     case Input::waiting:
       if (!options_.half_close) return fail(StreamError::client_closed);
       break;
@@ -281,8 +272,7 @@ void H1Server::on_read_error() {
   fail(StreamError::client_reset);
 }
 
-// --- The request's body, seen from its pipe
-// -----------------------------------------------------------------------------------------
+// --- The request's body, seen from its pipe --------------------------------------------------------------------------
 
 void H1Server::on_body_wanted() {
   if (!expects_continue_ || answer_ != Answer::due) return;
@@ -304,8 +294,7 @@ void H1Server::on_body_dropped() {
   resume_reading();
 }
 
-// --- Time
-// ---------------------------------------------------------------------------------------------------------------------------
+// --- Time ------------------------------------------------------------------------------------------------------------
 
 void H1Server::set_deadline(MonotonicTime deadline) {
   deadline_ = deadline;

@@ -14,11 +14,7 @@
 
 namespace weir {
 
-class H1Server final : public ServerConnection,
-                       private ByteStreamHandler,
-                       private ServerStream,
-                       private BodySource,
-                       private BodySink {
+class H1Server final : public ServerConnection, private ByteStreamHandler, private ServerStream, private BodySource, private BodySink {
  public:
   H1Server(WorkerContext& worker, std::unique_ptr<ByteStream> stream, ServerConnectionHandler& handler,
            const ServerConnectionOptions& options);
@@ -73,7 +69,8 @@ class H1Server final : public ServerConnection,
   std::size_t feed_body(ByteView in);
   void end_of_request_body();
   void read_held();
-  void dispatch(ByteView last_part);
+  void dispatch(ByteView in, std::size_t used);
+  void hand_over();
   void begin_request(Arena& arena, RequestHead& request, const RequestFacts& facts);
   void refuse(const Rule& rule, Arena& arena);
   void refuse(const Rule& rule) { refuse(rule, worker_.arenas.open()); }
@@ -102,7 +99,7 @@ class H1Server final : public ServerConnection,
   bool client_owes() const;
 
   WorkerContext& worker_;
-  const std::unique_ptr<ByteStream> stream_;
+  std::unique_ptr<ByteStream> stream_;
   ServerConnectionHandler& connection_;
   const ServerConnectionOptions options_;
   ServerStreamHandler* handler_ = nullptr;  // the exchange, while there is one
@@ -121,6 +118,7 @@ class H1Server final : public ServerConnection,
   bool fin_due_ = false;
   bool failing_ = false;
   bool closed_told_ = false;
+  bool is_http2_ = false;
   StreamError error_ = StreamError::client_closed;
 
   Bytes held_;  // a head in part, or pipelined requests

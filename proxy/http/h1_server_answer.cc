@@ -9,19 +9,15 @@ namespace weir {
 
 namespace {
 
-constexpr Duration kLingerTime = std::chrono::seconds(5);    // for the client to read a last answer and close
-constexpr Duration kLeftOverTime = std::chrono::seconds(5);  // for the rest of a body whose answer is out
-constexpr std::int64_t kLeftOverMax =
-    std::int64_t{256} * 1024;  // of such a body: more, and the connection is closed instead
+constexpr Duration kLingerTime = std::chrono::seconds(5);        // for the client to read a last answer and close
+constexpr Duration kLeftOverTime = std::chrono::seconds(5);      // for the rest of a body whose answer is out
+constexpr std::int64_t kLeftOverMax = std::int64_t{256} * 1024;  // of such a body: more, and the connection is closed instead
 
-bool never_has_body(int status) {
-  return status < 200 || status == 204 || status == 304;
-}
+bool never_has_body(int status) { return status < 200 || status == 204 || status == 304; }
 
 }  // namespace
 
-// --- ServerStream
-// -------------------------------------------------------------------------------------------------------------------
+// --- ServerStream ----------------------------------------------------------------------------------------------------
 
 void H1Server::send_informational(const ResponseHead& head) {
   if (answer_ != Answer::due || version_ == HttpVersion::http10 || head.status == 101) return;
@@ -71,9 +67,10 @@ void H1Server::send_response(const ResponseHead& head, BodyPipe::Reader body) {
   write_response_head(output_.pending(), head, framing, connection);
   output_.begin_body(framing);
   if (framing.body == BodyFraming::none) {
+    // Left to the turn: who gave this answer tells its end next, and what the request held (a permit of another worker's queue) is
+    // free before its client can know.
     answer_ = Answer::complete;
     body.drop();
-    output_.flush();
   } else {
     answer_ = Answer::streaming;
     answer_body_ = std::move(body);
@@ -92,8 +89,7 @@ void H1Server::reset() {
   close();
 }
 
-// --- The answer's body
-// --------------------------------------------------------------------------------------------------------------
+// --- The answer's body -----------------------------------------------------------------------------------------------
 
 std::size_t H1Server::on_body(ByteView bytes) {
   const std::size_t taken = output_.body(bytes);
@@ -109,17 +105,14 @@ void H1Server::on_body_end(const Headers* trailers) {
   turn_.schedule();
 }
 
-void H1Server::on_body_abort(BodyAbort /*reason*/) {
-  fail_soon(StreamError::response_aborted);
-}
+void H1Server::on_body_abort(BodyAbort /*reason*/) { fail_soon(StreamError::response_aborted); }
 
 void H1Server::drop_answer_body() {
   sink_blocked_ = false;
   answer_body_.drop();
 }
 
-// --- Turns
-// --------------------------------------------------------------------------------------------------------------------------
+// --- Turns -----------------------------------------------------------------------------------------------------------
 
 void H1Server::fail_soon(StreamError error) {
   if (failing_) return;
@@ -136,8 +129,10 @@ void H1Server::on_writable() {
 
 void H1Server::on_turn() {
   if (input_ == Input::closed) {
-    if (!std::exchange(closed_told_, true)) connection_.on_closed();
-    return;
+    if (closed_told_) return;
+    if (is_http2_) return hand_over();
+    closed_told_ = true;
+    return connection_.on_closed();
   }
   if (failing_) return fail(error_);
   output_.flush();
@@ -204,21 +199,21 @@ void H1Server::next_request() {
   resume_reading();
 }
 
-// --- Ends
-// ---------------------------------------------------------------------------------------------------------------------------
+// --- Ends ------------------------------------------------------------------------------------------------------------
 
 // The exchange can go on no more. Where no answer was begun and the client can still read, it is told.
 void H1Server::fail(StreamError error) {
   failing_ = false;
   const bool begun = answer_ == Answer::streaming || answer_ == Answer::complete;
-  const bool told =
-      answer_ == Answer::due && (error == StreamError::bad_body || error == StreamError::timeout);
+  const bool told = answer_ == Answer::due && (error == StreamError::bad_body || error == StreamError::timeout);
   answer_ = Answer::none;
   ServerStreamHandler* handler = std::exchange(handler_, nullptr);
   BodyPipe::Writer writer = std::move(request_body_);
   drop_answer_body();
+  int answered = 0;
   if (told && !output_.waiting()) {
-    answer_alone(error == StreamError::timeout ? 408 : 400);
+    answered = error == StreamError::timeout ? 408 : 400;
+    answer_alone(answered);
   } else {
     // RST: an answer whose length was not told, or not reached, must not be taken for whole.
     if (begun || error == StreamError::timeout) stream_->reset();
@@ -226,7 +221,7 @@ void H1Server::fail(StreamError error) {
   }
   // First the exchange, which drops what it runs; a link that still reads the request then learns that it is
   // not whole.
-  if (handler != nullptr) handler->on_stream_error(error);
+  if (handler != nullptr) handler->on_stream_error(error, answered);
   if (writer) writer.abort(error == StreamError::bad_body ? BodyAbort::protocol_error : BodyAbort::peer_gone);
 }
 

@@ -1,5 +1,6 @@
 #include "proxy/http/hop_headers.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 
@@ -26,18 +27,23 @@ void for_each_element(std::string_view list, const Each& each) {
   }
 }
 
-bool is_hop_by_hop(HeaderId id) {
-  return id == HeaderId::connection || id == HeaderId::keep_alive || id == HeaderId::proxy_connection ||
-         id == HeaderId::upgrade || id == HeaderId::http2_settings || id == HeaderId::transfer_encoding;
-}
+constexpr HeaderId kHopByHop[] = {HeaderId::connection, HeaderId::keep_alive,     HeaderId::proxy_connection,
+                                  HeaderId::upgrade,    HeaderId::http2_settings, HeaderId::transfer_encoding};
+
+constexpr std::uint64_t kHopByHopBits = [] {
+  std::uint64_t bits = 0;
+  for (const HeaderId id : kHopByHop) bits |= std::uint64_t{1} << static_cast<unsigned>(id);
+  return bits;
+}();
+
+bool is_hop_by_hop(HeaderId id) { return (kHopByHopBits >> static_cast<unsigned>(id) & 1) != 0; }
 
 // End-to-end, whatever a Connection field says (RFC 9110 7.6.1 forbids senders to name fields that are meant
 // for all recipients).
 bool is_end_to_end(const HeaderField& field) {
   if (field.id != HeaderId::other) return !is_hop_by_hop(field.id);
   if (field.name.substr(0, 7) == "x-weir-" || field.name.substr(0, 8) == "content-") return true;
-  constexpr std::string_view kOthers[] = {"cache-control", "set-cookie", "location",    "vary",
-                                          "etag",          "origin",     "traceparent", "tracestate"};
+  constexpr std::string_view kOthers[] = {"cache-control", "set-cookie", "location", "vary", "etag", "origin", "traceparent", "tracestate"};
   for (const std::string_view name : kOthers) {
     if (field.name == name) return true;
   }
@@ -46,8 +52,7 @@ bool is_end_to_end(const HeaderField& field) {
 
 void remove_named(Headers& headers, std::string_view option) {
   for (HeaderField& field : headers) {
-    if (field.id == HeaderId::removed || field.id == HeaderId::connection || field.id == HeaderId::te)
-      continue;
+    if (field.id == HeaderId::removed || field.id == HeaderId::connection || field.id == HeaderId::te) continue;
     if (equals_ignoring_case(option, field.name) && !is_end_to_end(field)) field.id = HeaderId::removed;
   }
 }
@@ -68,8 +73,10 @@ void reduce_te(Headers& headers) {
 }  // namespace
 
 void strip_hop_by_hop(Headers& headers) {
-  for (HeaderField& field : headers) {
-    if (is_hop_by_hop(field.id)) field.id = HeaderId::removed;
+  if (headers.may_have(kHopByHop)) {
+    for (HeaderField& field : headers) {
+      if (is_hop_by_hop(field.id)) field.id = HeaderId::removed;
+    }
   }
   if (headers.has(HeaderId::te)) reduce_te(headers);
 }
@@ -80,6 +87,10 @@ bool take_connection_fields(Headers& headers, HttpVersion version) {
   if (headers.has(HeaderId::connection)) {
     for (const HeaderField& connection : headers) {
       if (connection.id != HeaderId::connection) continue;
+      if (connection.value == "keep-alive") {  // what nearly all say who say something
+        keep_alive = true;
+        continue;
+      }
       for_each_element(connection.value, [&](std::string_view option) {
         if (equals_ignoring_case(option, "close")) {
           close = true;
@@ -149,10 +160,81 @@ void set_first(Headers& headers, HeaderId id, std::string_view name, std::string
   if (!value.empty()) headers.add_view(name, headers.arena().copy(value), id);
 }
 
+// Writes elements into a part of the arena that is large enough for all of them escaped.
+class CertificateWriter {
+ public:
+  explicit CertificateWriter(char* at) : begin_(at), at_(at) {}
+
+  void add(std::string_view key, std::string_view value) {
+    start(key);
+    for (const char c : value) {
+      if (is_control(c)) continue;
+      if (c != ',' && c != ';' && c != '=' && c != '"') {
+        *at_++ = c;
+        continue;
+      }
+      constexpr std::string_view kHex = "0123456789ABCDEF";
+      *at_++ = '%';
+      *at_++ = kHex[static_cast<unsigned char>(c) >> 4U];
+      *at_++ = kHex[static_cast<unsigned char>(c) & 15U];
+    }
+  }
+  void add_quoted(std::string_view key, std::string_view value) {
+    start(key);
+    *at_++ = '"';
+    for (const char c : value) {
+      if (c == '"' || c == '\\') *at_++ = '\\';
+      if (!is_control(c)) *at_++ = c;
+    }
+    *at_++ = '"';
+  }
+  std::string_view text() const { return {begin_, static_cast<std::size_t>(at_ - begin_)}; }
+
+ private:
+  static bool is_control(char c) { return (c >= 0 && c < 0x20) || c == 0x7f; }
+  void start(std::string_view key) {
+    if (at_ != begin_) *at_++ = ';';
+    at_ = std::copy(key.begin(), key.end(), at_);
+    *at_++ = '=';
+  }
+  char* begin_;
+  char* at_;
+};
+
+// Envoy's form: By=...;Hash=...;Subject="...";URI=...;DNS=... The values come from a certificate that was verified; what could end an
+// element is escaped all the same.
+void set_client_certificate(Headers& headers, const TlsInfo& tls) {
+  constexpr std::size_t kEach = 16;                     // key and punctuation
+  constexpr std::size_t kEscape = 3;                    // times as long, at worst
+  constexpr std::size_t kMost = std::size_t{8} * 1024;  // names beyond it are left out, the last ones first: nobody's head is to be so long
+  const std::size_t least = 3 * kEach + kEscape * (tls.local_uri.size() + tls.peer_fingerprint.size() + tls.peer_subject.size());
+  const auto size_of = [](const std::string& name) { return kEach + kEscape * name.size(); };
+  std::size_t wanted = 0;
+  for (const std::string& name : tls.peer_uris) wanted += size_of(name);
+  for (const std::string& name : tls.peer_names) wanted += size_of(name);
+  std::size_t left = std::min(wanted, kMost);
+  CertificateWriter writer(static_cast<char*>(headers.arena().allocate(least + left, 1)));
+  if (!tls.local_uri.empty()) writer.add("By", tls.local_uri);
+  writer.add("Hash", tls.peer_fingerprint);
+  writer.add_quoted("Subject", tls.peer_subject);
+  const auto add_names = [&](std::string_view key, const std::vector<std::string>& names) {
+    for (const std::string& name : names) {
+      if (size_of(name) > left) return;
+      left -= size_of(name);
+      writer.add(key, name);
+    }
+  };
+  add_names("URI", tls.peer_uris);
+  add_names("DNS", tls.peer_names);
+  headers.add_view("x-forwarded-client-cert", writer.text(), HeaderId::x_forwarded_client_cert);
+}
+
 }  // namespace
 
 void set_forwarded_fields(RequestHead& head, const ForwardedFacts& facts) {
   Headers& headers = head.headers;
+  headers.remove(HeaderId::x_forwarded_client_cert);
+  if (facts.tls != nullptr && facts.tls->peer_verified) set_client_certificate(headers, *facts.tls);
   if (!facts.trusted) {
     headers.remove(HeaderId::forwarded);
     headers.remove(HeaderId::x_forwarded_for);
@@ -164,14 +246,23 @@ void set_forwarded_fields(RequestHead& head, const ForwardedFacts& facts) {
 
 namespace {
 
+// Eight hexadecimal digits, one for each four bits, all at once.
+std::uint64_t hex_digits(std::uint32_t bits) {
+  constexpr std::uint64_t kEach = 0x0101010101010101U;
+  std::uint64_t nibbles = bits;  // spread until each byte holds one
+  nibbles = (nibbles | nibbles << 16) & 0x0000ffff0000ffffU;
+  nibbles = (nibbles | nibbles << 8) & 0x00ff00ff00ff00ffU;
+  nibbles = (nibbles | nibbles << 4) & 0x0f0f0f0f0f0f0f0fU;
+  const std::uint64_t letters = (nibbles + kEach * 6) >> 4 & kEach;  // 1 where it is ten or more
+  return nibbles + kEach * '0' + letters * ('a' - '0' - 10);
+}
+
 // A request ID ends up in logs, metrics exemplars and other people's databases.
 bool is_sane_id(std::string_view id) {
   constexpr std::size_t kLongest = 128;
   if (id.empty() || id.size() > kLongest) return false;
   for (const char c : id) {
-    if (c <= 0x20 || c >= 0x7f || c == '"' || c == '\'' || c == ',' || c == ';' || c == '\\' || c == '<' ||
-        c == '>')
-      return false;
+    if (c <= 0x20 || c >= 0x7f || c == '"' || c == '\'' || c == ',' || c == ';' || c == '\\' || c == '<' || c == '>') return false;
   }
   return true;
 }
@@ -187,11 +278,10 @@ std::string_view set_request_id(RequestHead& head, bool keep, Random& random) {
   headers.remove(HeaderId::x_request_id);
   constexpr std::size_t kDigits = 32;
   auto* text = static_cast<char*>(headers.arena().allocate(kDigits, 1));
-  std::uint64_t bits = 0;
-  for (std::size_t i = 0; i < kDigits; ++i) {
-    if (i % 16 == 0) bits = random.next();
-    text[i] = "0123456789abcdef"[bits & 0xf];
-    bits >>= 4;
+  for (std::size_t at = 0; at < kDigits; at += 16) {
+    const std::uint64_t bits = random.next();
+    const std::uint64_t digits[2] = {hex_digits(static_cast<std::uint32_t>(bits)), hex_digits(static_cast<std::uint32_t>(bits >> 32))};
+    std::memcpy(text + at, digits, sizeof digits);
   }
   headers.add_view("x-request-id", {text, kDigits}, HeaderId::x_request_id);
   return {text, kDigits};
@@ -220,9 +310,7 @@ std::string_view DateCache::text(WallTime now) {
   std::memcpy(text_, "Sun, 00 Jan 0000 00:00:00 GMT", sizeof text_);
   std::memcpy(text_, &"SunMonTueWedThuFriSat"[std::size_t{weekday} * 3], 3);
   put_two(text_ + 5, static_cast<unsigned>(date.day()));
-  std::memcpy(
-      text_ + 8,
-      &"JanFebMarAprMayJunJulAugSepOctNovDec"[std::size_t{static_cast<unsigned>(date.month()) - 1} * 3], 3);
+  std::memcpy(text_ + 8, &"JanFebMarAprMayJunJulAugSepOctNovDec"[std::size_t{static_cast<unsigned>(date.month()) - 1} * 3], 3);
   put_two(text_ + 12, year / 100);
   put_two(text_ + 14, year % 100);
   put_two(text_ + 17, of_day / 3600);

@@ -9,6 +9,7 @@
 #include "proxy/base/time.h"
 #include "proxy/message/head.h"
 #include "proxy/runtime/address.h"
+#include "proxy/runtime/tls_info.h"
 
 namespace weir {
 
@@ -28,11 +29,13 @@ void add_via(Headers& headers, HttpVersion received);
 
 // X-Forwarded-For, -Proto and -Host, and Forwarded. From a trusted peer they are believed: the peer's address
 // is appended, -Proto and -Host are set where missing. From any other they are overwritten, and Forwarded
-// (RFC 7239) is removed.
+// (RFC 7239) is removed. X-Forwarded-Client-Cert is what this connection's certificate says, and is believed from nobody: a client
+// that could set it would be whoever it likes.
 struct ForwardedFacts {
   std::string_view client;          // the peer's address without port; empty for unix sockets
   std::string_view proto = "http";  // of the connection that the request came by
   bool trusted = false;
+  const TlsInfo* tls = nullptr;  // of the connection; null: clear text
 };
 void set_forwarded_fields(RequestHead& head, const ForwardedFacts& facts);
 

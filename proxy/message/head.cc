@@ -23,8 +23,7 @@ Method method_of(std::string_view name) {
       if (name == "OPTIONS") return Method::options;
       if (name == "CONNECT") return Method::connect;
       break;
-    default:
-      break;
+    default: break;
   }
   return Method::other;
 }

@@ -43,22 +43,49 @@ constexpr Known kKnown[] = {
     {"x-forwarded-proto", HeaderId::x_forwarded_proto},
     {"proxy-authenticate", HeaderId::proxy_authenticate},
     {"proxy-authorization", HeaderId::proxy_authorization},
+    {"x-forwarded-client-cert", HeaderId::x_forwarded_client_cert},
 };
-constexpr std::size_t kLongestKnown = 19;
+constexpr std::size_t kShortestKnown = 2;
+constexpr std::size_t kLongestKnown = 23;
 
-// Where the names of each length begin in kKnown, which is sorted by length.
-struct ByLength {
-  std::uint8_t begin[kLongestKnown + 2] = {};
-  constexpr ByLength() {
-    std::size_t at = 0;
-    for (std::size_t length = 0; length <= kLongestKnown + 1; ++length) {
-      while (at < std::size(kKnown) && kKnown[at].name.size() < length) ++at;
-      begin[length] = static_cast<std::uint8_t>(at);
+constexpr std::size_t slot_of(std::string_view name) { return (name.size() * 3 + static_cast<unsigned char>(name.back())) & 63; }
+
+// Each known name at the place that its length and its last byte give; 0xff where none is. Two names never share one.
+struct BySlot {
+  std::uint8_t index[64] = {};
+  bool collided = false;
+  constexpr BySlot() {
+    for (auto& one : index) one = 0xff;
+    for (std::size_t i = 0; i < std::size(kKnown); ++i) {
+      auto& place = index[slot_of(kKnown[i].name)];
+      collided = collided || place != 0xff;
+      place = static_cast<std::uint8_t>(i);
     }
   }
 };
-constexpr ByLength kByLength;
-static_assert(kByLength.begin[kLongestKnown + 1] == std::size(kKnown), "kKnown is sorted by length");
+constexpr BySlot kBySlot;
+static_assert(!kBySlot.collided, "choose other factors in slot_of");
+
+template <class Word>
+std::uint64_t word_at(const char* at) {
+  Word word;
+  std::memcpy(&word, at, sizeof word);
+  return word;
+}
+
+// Of equal lengths from two to 24: words that overlap where the length is no multiple.
+bool same_bytes(const char* a, const char* b, std::size_t length) {
+  if (length >= 8) {
+    std::uint64_t differ = word_at<std::uint64_t>(a) ^ word_at<std::uint64_t>(b);
+    if (length > 16) differ |= word_at<std::uint64_t>(a + 8) ^ word_at<std::uint64_t>(b + 8);
+    return (differ | (word_at<std::uint64_t>(a + length - 8) ^ word_at<std::uint64_t>(b + length - 8))) == 0;
+  }
+  if (length >= 4) {
+    return ((word_at<std::uint32_t>(a) ^ word_at<std::uint32_t>(b)) |
+            (word_at<std::uint32_t>(a + length - 4) ^ word_at<std::uint32_t>(b + length - 4))) == 0;
+  }
+  return word_at<std::uint16_t>(a) == word_at<std::uint16_t>(b) && a[length - 1] == b[length - 1];
+}
 
 constexpr std::size_t kFirstCapacity = 16;
 constexpr std::size_t kMaxFields = 0xffff;
@@ -67,31 +94,24 @@ constexpr std::size_t kMaxFields = 0xffff;
 
 HeaderId header_id(std::string_view name) {
   const std::size_t length = name.size();
-  if (length > kLongestKnown) return HeaderId::other;
-  for (std::size_t i = kByLength.begin[length]; i < kByLength.begin[length + 1]; ++i) {
-    // The last byte tells nearly all names of one length apart, and memcmp is a call.
-    if (kKnown[i].name.back() == name.back() &&
-        std::memcmp(kKnown[i].name.data(), name.data(), length) == 0) {
-      return kKnown[i].id;
-    }
-  }
-  return HeaderId::other;
+  if (length < kShortestKnown || length > kLongestKnown) return HeaderId::other;
+  const std::uint8_t index = kBySlot.index[slot_of(name)];
+  if (index == 0xff) return HeaderId::other;
+  const Known& known = kKnown[index];
+  return known.name.size() == length && same_bytes(known.name.data(), name.data(), length) ? known.id : HeaderId::other;
 }
 
 void Headers::grow() {
   CHECK(capacity_ < kMaxFields);
   const std::size_t wanted = capacity_ == 0 ? kFirstCapacity : std::size_t{capacity_} * 2;
   const std::size_t capacity = wanted < kMaxFields ? wanted : kMaxFields;
-  auto* fields =
-      static_cast<HeaderField*>(arena_->allocate(capacity * sizeof(HeaderField), alignof(HeaderField)));
+  auto* fields = static_cast<HeaderField*>(arena_->allocate(capacity * sizeof(HeaderField), alignof(HeaderField)));
   for (std::size_t i = 0; i < count_; ++i) new (fields + i) HeaderField(fields_[i]);
   fields_ = fields;
   capacity_ = static_cast<std::uint16_t>(capacity);
 }
 
-void Headers::add(std::string_view name, std::string_view value) {
-  add_view(arena_->copy(name), arena_->copy(value), header_id(name));
-}
+void Headers::add(std::string_view name, std::string_view value) { add_view(arena_->copy(name), arena_->copy(value), header_id(name)); }
 
 void Headers::set(std::string_view name, std::string_view value) {
   const std::string_view kept = arena_->copy(value);  // first: `value` may be a view of what is removed
@@ -113,8 +133,8 @@ std::size_t Headers::remove(std::string_view name) {
   return removed;
 }
 
-std::size_t Headers::remove(HeaderId id) {
-  if ((seen_ & bit(id)) == 0 || id == HeaderId::removed) return 0;
+std::size_t Headers::remove_seen(HeaderId id) {
+  if (id == HeaderId::removed) return 0;
   std::size_t removed = 0;
   for (std::size_t i = 0; i < count_; ++i) {
     if (fields_[i].id != id) continue;
@@ -124,8 +144,7 @@ std::size_t Headers::remove(HeaderId id) {
   return removed;
 }
 
-const HeaderField* Headers::find(HeaderId id) const {
-  if ((seen_ & bit(id)) == 0) return nullptr;
+const HeaderField* Headers::find_seen(HeaderId id) const {
   for (std::size_t i = 0; i < count_; ++i) {
     if (fields_[i].id == id) return &fields_[i];
   }

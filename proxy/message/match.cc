@@ -12,8 +12,7 @@ namespace {
 std::string_view host_of(std::string_view authority) {
   const std::size_t bracket = authority.rfind(']');
   const std::size_t colon = authority.rfind(':');
-  const bool has_port =
-      colon != std::string_view::npos && (bracket == std::string_view::npos || colon > bracket);
+  const bool has_port = colon != std::string_view::npos && (bracket == std::string_view::npos || colon > bracket);
   if (has_port) authority = authority.substr(0, colon);
   if (authority.ends_with('.')) authority.remove_suffix(1);
   return authority;
@@ -26,9 +25,8 @@ bool host_matches(std::string_view host, std::string_view pattern) {
 }
 
 bool has_field(const Headers& headers, std::string_view name, std::string_view value) {
-  return std::any_of(headers.begin(), headers.end(), [=](const HeaderField& field) {
-    return field.id != HeaderId::removed && field.value == value && field.name == name;
-  });
+  return std::any_of(headers.begin(), headers.end(),
+                     [=](const HeaderField& field) { return field.id != HeaderId::removed && field.value == value && field.name == name; });
 }
 
 }  // namespace
@@ -39,19 +37,18 @@ bool path_has_prefix(std::string_view path, std::string_view prefix) {
   return prefix.ends_with('/') || path.size() == prefix.size() || path[prefix.size()] == '/';
 }
 
-bool Matcher::matches(const RequestHead& head) const {
-  if (!methods.empty() && std::find(methods.begin(), methods.end(), head.method_text) == methods.end())
-    return false;
-  if (!path.empty() && head.path() != path) return false;
-  if (!path_prefix.empty() && !path_has_prefix(head.path(), path_prefix)) return false;
+Matcher::Mismatch Matcher::compare(const RequestHead& head) const {
+  if (!methods.empty() && std::find(methods.begin(), methods.end(), head.method_text) == methods.end()) return Mismatch::methods;
+  if (!path.empty() && head.path() != path) return Mismatch::path;
+  if (!path_prefix.empty() && !path_has_prefix(head.path(), path_prefix)) return Mismatch::path_prefix;
   if (!hosts.empty()) {
     const std::string_view host = host_of(head.authority);
     const auto fits = [host](const std::string& pattern) { return host_matches(host, pattern); };
-    if (!std::any_of(hosts.begin(), hosts.end(), fits)) return false;
+    if (!std::any_of(hosts.begin(), hosts.end(), fits)) return Mismatch::hosts;
   }
-  return std::all_of(headers.begin(), headers.end(), [&](const auto& wanted) {
-    return has_field(head.headers, wanted.first, wanted.second);
-  });
+  const bool all_fields =
+      std::all_of(headers.begin(), headers.end(), [&](const auto& wanted) { return has_field(head.headers, wanted.first, wanted.second); });
+  return all_fields ? Mismatch::none : Mismatch::headers;
 }
 
 }  // namespace weir

@@ -13,13 +13,16 @@
 namespace weir {
 
 struct Matcher {
-  std::vector<std::string> hosts;      // lower case; "*.example.com" matches one or more labels before; port of the request is ignored
-  std::string path;                    // exact, without query
-  std::string path_prefix;             // by segment: /cart matches /cart and /cart/x, not /carton; "/" matches all
-  std::vector<std::string> methods;    // case-sensitive
+  std::vector<std::string> hosts;    // lower case; "*.example.com" matches one or more labels before; port of the request is ignored
+  std::string path;                  // exact, without query
+  std::string path_prefix;           // by segment: /cart matches /cart and /cart/x, not /carton; "/" matches all
+  std::vector<std::string> methods;  // case-sensitive
   std::vector<std::pair<std::string, std::string>> headers;  // lower-case name, exact value
 
-  bool matches(const RequestHead& head) const;
+  // The first that does not hold; `none`: it matches.
+  enum class Mismatch : std::uint8_t { none, methods, path, path_prefix, hosts, headers };
+  Mismatch compare(const RequestHead& head) const;
+  bool matches(const RequestHead& head) const { return compare(head) == Mismatch::none; }
   bool unconditional() const { return hosts.empty() && path.empty() && path_prefix.empty() && methods.empty() && headers.empty(); }
 };
 

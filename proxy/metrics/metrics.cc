@@ -34,12 +34,10 @@ const FirstBuckets kFirst;
 
 }  // namespace
 
-void Histogram::observe(Duration value) const {
-  if (cells_ == nullptr) return;
+std::size_t Histogram::bucket_of(Duration value) {
   std::size_t bucket = value > Duration::zero() ? kFirst.of_width[std::bit_width(static_cast<std::uint64_t>(value.count()))] : 0;
   while (bucket < kBuckets - 1 && value > kBounds[bucket]) ++bucket;
-  cell_add(cells_[bucket], 1);
-  if (value > Duration::zero()) cell_add(cells_[kBuckets], static_cast<std::uint64_t>(value.count()));
+  return bucket;
 }
 
 namespace {
@@ -178,9 +176,9 @@ void merge_same_names(std::vector<MetricsRegistry::Snapshot>& rows) {
   for (MetricsRegistry::Snapshot& row : merged) {
     const auto by_labels = [](const auto& a, const auto& b) { return a.labels < b.labels; };
     std::stable_sort(row.samples.begin(), row.samples.end(), by_labels);
-    row.samples.erase(std::unique(row.samples.begin(), row.samples.end(),
-                                  [](const auto& a, const auto& b) { return a.labels == b.labels; }),
-                      row.samples.end());
+    row.samples.erase(
+        std::unique(row.samples.begin(), row.samples.end(), [](const auto& a, const auto& b) { return a.labels == b.labels; }),
+        row.samples.end());
   }
   rows = std::move(merged);
 }
@@ -245,8 +243,8 @@ struct MetricsRegistry::State {
       if (family.overflowed) row.samples.push_back(sample_of(family.overflow, family.kind));
       rows.push_back(std::move(row));
     }
-    Snapshot overflow{"weir_metrics_overflow_total", "Label sets that found no room and share an overflow series.",
-                      MetricKind::counter, {}, {}};
+    Snapshot overflow{
+        "weir_metrics_overflow_total", "Label sets that found no room and share an overflow series.", MetricKind::counter, {}, {}};
     overflow.samples.emplace_back().value = static_cast<double>(overflowed);
     rows.push_back(std::move(overflow));
     return rows;

@@ -22,9 +22,7 @@ namespace weir {
 
 using MetricCell = std::atomic<std::uint64_t>;
 
-inline void cell_add(MetricCell& cell, std::uint64_t n) {
-  cell.store(cell.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
-}
+inline void cell_add(MetricCell& cell, std::uint64_t n) { cell.store(cell.load(std::memory_order_relaxed) + n, std::memory_order_relaxed); }
 
 // Each handle may be default-constructed: it then counts into nothing.
 class Counter {
@@ -35,6 +33,7 @@ class Counter {
     if (cell_ != nullptr) cell_add(*cell_, n);
   }
   std::uint64_t value() const { return cell_ == nullptr ? 0 : cell_->load(std::memory_order_relaxed); }
+  explicit operator bool() const { return cell_ != nullptr; }
 
  private:
   MetricCell* cell_ = nullptr;
@@ -50,9 +49,7 @@ class Gauge {  // summed over the workers
   void set(std::int64_t n) const {
     if (cell_ != nullptr) cell_->store(static_cast<std::uint64_t>(n), std::memory_order_relaxed);
   }
-  std::int64_t value() const {
-    return cell_ == nullptr ? 0 : static_cast<std::int64_t>(cell_->load(std::memory_order_relaxed));
-  }
+  std::int64_t value() const { return cell_ == nullptr ? 0 : static_cast<std::int64_t>(cell_->load(std::memory_order_relaxed)); }
 
  private:
   MetricCell* cell_ = nullptr;
@@ -65,7 +62,14 @@ class Histogram {
   static const Duration kBounds[kBuckets - 1];  // 50 us .. 60 s, inclusive upper bounds
   Histogram() = default;
   explicit Histogram(MetricCell* cells) : cells_(cells) {}
-  void observe(Duration value) const;
+  void observe(Duration value) const { observe(value, bucket_of(value)); }
+  // For who observes one duration in many histograms.
+  static std::size_t bucket_of(Duration value);
+  void observe(Duration value, std::size_t bucket) const {
+    if (cells_ == nullptr) return;
+    cell_add(cells_[bucket], 1);
+    if (value > Duration::zero()) cell_add(cells_[kBuckets], static_cast<std::uint64_t>(value.count()));
+  }
 
  private:
   MetricCell* cells_ = nullptr;  // kBuckets counts, then the sum

@@ -11,12 +11,9 @@ namespace {
 
 prometheus::MetricType type_of(MetricKind kind) {
   switch (kind) {
-    case MetricKind::counter:
-      return prometheus::MetricType::Counter;
-    case MetricKind::gauge:
-      return prometheus::MetricType::Gauge;
-    case MetricKind::histogram:
-      return prometheus::MetricType::Histogram;
+    case MetricKind::counter: return prometheus::MetricType::Counter;
+    case MetricKind::gauge: return prometheus::MetricType::Gauge;
+    case MetricKind::histogram: return prometheus::MetricType::Histogram;
   }
   return prometheus::MetricType::Untyped;
 }
@@ -27,8 +24,7 @@ prometheus::ClientMetric::Histogram histogram_of(const MetricsRegistry::Sample& 
   for (std::size_t i = 0; i < sample.buckets.size(); ++i) {
     total += sample.buckets[i];
     const bool last = i + 1 >= Histogram::kBuckets;
-    const double bound =
-        last ? std::numeric_limits<double>::infinity() : std::chrono::duration<double>(Histogram::kBounds[i]).count();
+    const double bound = last ? std::numeric_limits<double>::infinity() : std::chrono::duration<double>(Histogram::kBounds[i]).count();
     prometheus::ClientMetric::Bucket bucket;
     bucket.cumulative_count = total;
     bucket.upper_bound = bound;
@@ -45,15 +41,9 @@ prometheus::ClientMetric metric_of(const MetricsRegistry::Snapshot& family, cons
     metric.label.push_back({family.label_names[i], sample.labels[i]});
   }
   switch (family.kind) {
-    case MetricKind::counter:
-      metric.counter.value = sample.value;
-      break;
-    case MetricKind::gauge:
-      metric.gauge.value = sample.value;
-      break;
-    case MetricKind::histogram:
-      metric.histogram = histogram_of(sample);
-      break;
+    case MetricKind::counter: metric.counter.value = sample.value; break;
+    case MetricKind::gauge: metric.gauge.value = sample.value; break;
+    case MetricKind::histogram: metric.histogram = histogram_of(sample); break;
   }
   return metric;
 }

@@ -1,6 +1,7 @@
-// AresResolver: the NameResolver over c-ares: /etc/hosts first, then the servers of /etc/resolv.conf, A and AAAA together.
+// AresResolver: the NameResolver over c-ares: /etc/hosts first, then the servers of /etc/resolv.conf or the configured ones.
 // main owns it, on main's loop; a lookup owns a c-ares channel of its own, so that resolv.conf is read afresh and dropping it cancels.
-// It never blocks on the network, and never answers inside lookup().
+// It never blocks on the network, and never answers inside a lookup. What /etc/hosts says of one family stands for both: a name
+// that is written there is not asked of a server.
 #pragma once
 
 #include <memory>
@@ -11,21 +12,17 @@
 
 namespace weir {
 
-struct AresOptions {
-  std::string servers;  // "127.0.0.1:5353,..." instead of resolv.conf's; empty: resolv.conf
-  Duration timeout = std::chrono::seconds(2);  // of one query to one server; doubles with each try
-  int tries = 3;
-};
-
 class AresResolver final : public NameResolver {
  public:
-  explicit AresResolver(EventLoop& loop, AresOptions options = {});
+  explicit AresResolver(EventLoop& loop);
   ~AresResolver() override;
-  std::unique_ptr<NameLookup> lookup(const std::string& host, std::uint16_t port, NameHandler& handler) override;
+  void configure(const ResolverOptions& options) override { options_ = options; }
+  std::unique_ptr<NameLookup> lookup(const std::string& host, std::uint16_t port, AddressFamilies families, NameHandler& handler) override;
+  std::unique_ptr<NameLookup> lookup_srv(const std::string& name, SrvHandler& handler) override;
 
  private:
   EventLoop& loop_;
-  AresOptions options_;
+  ResolverOptions options_;
 };
 
 }  // namespace weir

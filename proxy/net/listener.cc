@@ -1,6 +1,7 @@
 #include "proxy/net/listener.h"
 
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -64,8 +65,7 @@ Result<std::unique_ptr<ListenSocket>> ListenSocket::open(const Address& at, unsi
   sockaddr_storage storage{};
   socklen_t size = sizeof storage;
   Address bound = at;
-  if (at.family() != Address::Family::unix_path &&
-      getsockname(descriptor, reinterpret_cast<sockaddr*>(&storage), &size) == 0) {
+  if (at.family() != Address::Family::unix_path && getsockname(descriptor, reinterpret_cast<sockaddr*>(&storage), &size) == 0) {
     bound = Address::from_sockaddr(reinterpret_cast<sockaddr*>(&storage), size);
   }
   std::unique_ptr<ListenSocket> made(new ListenSocket(descriptor, std::move(bound)));
@@ -86,8 +86,25 @@ Result<std::unique_ptr<ListenSocket>> ListenSocket::adopt(int descriptor) {
   if (getsockname(descriptor, reinterpret_cast<sockaddr*>(&storage), &size) != 0) {
     return Error{std::string("getsockname: ") + std::strerror(errno), errno};
   }
-  return std::unique_ptr<ListenSocket>(
-      new ListenSocket(descriptor, Address::from_sockaddr(reinterpret_cast<sockaddr*>(&storage), size)));
+  std::unique_ptr<ListenSocket> made(new ListenSocket(descriptor, Address::from_sockaddr(reinterpret_cast<sockaddr*>(&storage), size)));
+  made->adopted_ = true;
+  return made;
+}
+
+// A listening socket that is closed resets what its queue holds, and there is no call that only stops the queue from growing. But a filter
+// that lets no SYN through does: it is as if lost, while whoever sent one before completes the handshake.
+void ListenSocket::close_to_new() {
+  if (adopted_) return;
+  if (unlink_) {
+    unlink(std::string(address_.host()).c_str());
+    unlink_ = false;
+    return;
+  }
+  constexpr std::uint32_t kFlags = 13, kSyn = 0x02;  // the offset in the TCP header, which the filter sees first; and the bit
+  sock_filter no_syn[] = {BPF_STMT(BPF_LD | BPF_B | BPF_ABS, kFlags), BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, kSyn, 0, 1),
+                          BPF_STMT(BPF_RET | BPF_K, 0), BPF_STMT(BPF_RET | BPF_K, 0xffffffff)};
+  const sock_fprog program{4, no_syn};
+  setsockopt(descriptor_, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);  // where it fails, what comes this instant is reset
 }
 
 ListenSocket::~ListenSocket() {
@@ -111,12 +128,15 @@ void Listener::pause() {
   resume_.arm(kPause);
 }
 
-void Listener::on_readable() {
-  for (int i = 0; i < kAcceptsPerTurn; ++i) {
+void Listener::accept_waiting() {
+  if (watch_ != nullptr) accept_some(kWaitingMax);
+}
+
+void Listener::accept_some(int most) {
+  for (int i = 0; i < most; ++i) {
     sockaddr_storage storage{};
     socklen_t size = sizeof storage;
-    const int descriptor =
-        accept4(socket_.descriptor(), reinterpret_cast<sockaddr*>(&storage), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    const int descriptor = accept4(socket_.descriptor(), reinterpret_cast<sockaddr*>(&storage), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (descriptor < 0) {
       switch (errno) {
         case EAGAIN: return;  // another worker was faster, or none is left
@@ -127,8 +147,8 @@ void Listener::on_readable() {
         default: continue;  // that one connection failed already (ECONNABORTED and its kin): the next
       }
     }
-    handler_.on_accept(std::make_unique<TcpStream>(
-        loop_, descriptor, Address::from_sockaddr(reinterpret_cast<sockaddr*>(&storage), size), options_));
+    handler_.on_accept(
+        std::make_unique<TcpStream>(loop_, descriptor, Address::from_sockaddr(reinterpret_cast<sockaddr*>(&storage), size), options_));
     if (watch_ == nullptr) return;  // stopped by the handler
   }
 }

@@ -24,6 +24,10 @@ class ListenSocket {
   ListenSocket(const ListenSocket&) = delete;
   ListenSocket& operator=(const ListenSocket&) = delete;
 
+  // From now on nobody new dials in (who is halfway does), so that the queue can be emptied and the socket closed without resetting anyone:
+  // whoever tries meanwhile is refused once it is closed. A socket that was handed down is left alone: its owner goes on with it.
+  void close_to_new();
+
   int descriptor() const { return descriptor_; }
   const Address& address() const { return address_; }  // with the port that the kernel chose for port 0
 
@@ -32,21 +36,29 @@ class ListenSocket {
   int descriptor_;
   Address address_;
   bool unlink_ = false;
+  bool adopted_ = false;
 };
 
 class Listener final : private IoHandler {
  public:
-  static constexpr int kAcceptsPerTurn = 16;  // then the other descriptors have their turn
+  static constexpr int kAcceptsPerTurn = 16;    // then the other descriptors have their turn
+  static constexpr int kWaitingMax = 2 * 4096;  // of accept_waiting(): what a queue holds at most, and as much again
   static constexpr Duration kPause = std::chrono::milliseconds(100);
 
   Listener(EventLoop& loop, const ListenSocket& socket, AcceptHandler& handler, SocketOptions options = {});
-  void stop() { watch_.reset(); resume_.disarm(); }  // accepts nothing more; the socket stays main's
+  void stop() {
+    watch_.reset();
+    resume_.disarm();
+  }  // accepts nothing more; the socket stays main's
+  // Accepts whatever waits, for the last moment before it stops. The handler must not drop this listener meanwhile.
+  void accept_waiting();
   // How often accepting paused because the process or the host had no descriptor or memory left; any thread.
   std::uint64_t pauses() const { return pauses_.load(std::memory_order_relaxed); }
 
  private:
-  void on_readable() override;
+  void on_readable() override { accept_some(kAcceptsPerTurn); }
   void on_writable() override {}
+  void accept_some(int most);
   void resume();
   void pause();
 

@@ -34,7 +34,10 @@ class TcpStream final : public ByteStream, private IoHandler {
 
  private:
   friend class TcpConnector;
-  void await_connect() { connecting_ = true; update(); }
+  void await_connect() {
+    connecting_ = true;
+    update();
+  }
   void on_readable() override;
   void on_writable() override;
   void update();

@@ -6,20 +6,17 @@ namespace weir {
 namespace {
 
 const MetricFamily kLines{"weir_access_log_lines_total", "Access log lines handed to the log writer.", MetricKind::counter, {}};
-const MetricFamily kTooLong{"weir_access_log_too_long_total", "Exchanges without an access log line because it found no room.",
-                            MetricKind::counter, {}};
+const MetricFamily kTooLong{
+    "weir_access_log_too_long_total", "Exchanges without an access log line because it found no room.", MetricKind::counter, {}};
 
-constexpr std::size_t kMaxTries = 16;      // written a line; the rest are only counted
+constexpr std::size_t kMaxTries = 16;  // written a line; the rest are only counted
 constexpr std::size_t kMaxDecisions = 32;
 
 std::string_view protocol_name(HttpVersion version) {
   switch (version) {
-    case HttpVersion::http10:
-      return "HTTP/1.0";
-    case HttpVersion::http11:
-      return "HTTP/1.1";
-    case HttpVersion::http2:
-      return "HTTP/2";
+    case HttpVersion::http10: return "HTTP/1.0";
+    case HttpVersion::http11: return "HTTP/1.1";
+    case HttpVersion::http2: return "HTTP/2";
   }
   return "";
 }
@@ -46,6 +43,13 @@ void write_identity(JsonLine& line, const LinkIdentity& by) {
   }
 }
 
+void write_grpc_status(JsonLine& line, GrpcStatus status) {
+  if (status == GrpcStatus::none) return;
+  line.raw(",\"grpc_status\":\"");
+  line.raw(grpc_status_name(status));
+  line.raw('"');
+}
+
 void write_attempts(JsonLine& line, const ExchangeContext& exchange, MonotonicTime now) {
   line.raw(",\"attempts\":[");
   std::size_t written = 0;
@@ -70,6 +74,7 @@ void write_attempts(JsonLine& line, const ExchangeContext& exchange, MonotonicTi
       line.raw(",\"status\":");
       line.integer(one->status);
     }
+    write_grpc_status(line, one->grpc_status);
     if (one->failure != FailureKind::none) {
       line.raw(",\"failure\":\"");
       line.raw(facts(one->failure).name);
@@ -127,6 +132,21 @@ void write_failure(JsonLine& line, const AccessRecord& record) {
   }
 }
 
+void write_tls(JsonLine& line, const TlsInfo& tls) {
+  line.raw(",\"tls\":{\"version\":\"");
+  line.raw(tls.version);
+  line.raw("\",\"alpn\":");
+  line.string(tls.alpn, 16);
+  line.raw(",\"server_name\":");
+  line.string(tls.server_name, 256);
+  line.raw(tls.resumed ? ",\"resumed\":true" : ",\"resumed\":false");
+  if (tls.peer_verified) {
+    line.raw(",\"client\":");
+    line.string(tls.peer_identity(), 256);
+  }
+  line.raw('}');
+}
+
 void write_named(JsonLine& line, std::string_view key, std::string_view value, std::size_t limit = 256) {
   line.raw(key);
   line.string(value, limit);
@@ -163,7 +183,9 @@ void AccessLog::flush() {
 }
 
 void AccessLog::record(const ExchangeContext& exchange, const AccessRecord& record) {
-  if (!rules_.wants(record.status, record.duration, exchange.decided, exchange.id_hash)) return;
+  // Rules are written in HTTP's words, and a gRPC call that failed has the status 200.
+  const int status = record.grpc_status > GrpcStatus::ok ? http_status_of_grpc(record.grpc_status) : record.status;
+  if (!rules_.wants(status, record.duration, exchange.decided, exchange.id_hash)) return;
   if (!append(exchange, record)) {
     flush();
     if (!append(exchange, record)) {  // longer than a whole block
@@ -191,8 +213,9 @@ void AccessLog::write_time(JsonLine& line, WallTime at) {
     std::memcpy(date_, text, sizeof date_ - 1);
   }
   const auto millis = static_cast<unsigned>(nanos / 1'000'000 % 1000);
-  const char rest[] = {'.', static_cast<char>('0' + millis / 100), static_cast<char>('0' + millis / 10 % 10),
-                       static_cast<char>('0' + millis % 10), 'Z', '"'};
+  const char rest[] = {
+      '.', static_cast<char>('0' + millis / 100), static_cast<char>('0' + millis / 10 % 10), static_cast<char>('0' + millis % 10), 'Z',
+      '"'};
   line.raw("{\"time\":\"");
   line.raw(std::string_view(date_, sizeof date_ - 1));
   line.raw(std::string_view(rest, sizeof rest));
@@ -214,8 +237,10 @@ bool AccessLog::append(const ExchangeContext& exchange, const AccessRecord& reco
   line.raw(protocol_name(exchange.head.version));
   line.raw("\",\"client\":");
   line.string(record.client, 128);
+  if (exchange.tls != nullptr) write_tls(line, *exchange.tls);
   line.raw(",\"status\":");
   line.integer(record.status);
+  write_grpc_status(line, record.grpc_status);
   line.raw(",\"bytes_received\":");
   line.integer(record.bytes_received);
   line.raw(",\"bytes_sent\":");

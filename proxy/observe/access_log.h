@@ -19,7 +19,7 @@
 
 namespace weir {
 
-struct AccessLogRules {  // which exchanges get a line
+struct AccessLogRules {                       // which exchanges get a line
   std::vector<std::pair<int, int>> statuses;  // always: inclusive ranges
   std::optional<Duration> slower_than;        // always
   bool decided = false;                       // always, when weir retried, rejected, answered or would have
@@ -34,6 +34,7 @@ struct AccessRecord {  // what the exchange knows beside its context
   std::string_view target;     // as the client sent it, before any rewrite
   std::string_view authority;  // as the client sent it
   int status = 0;              // of the answer's head; 0: none was sent
+  GrpcStatus grpc_status = GrpcStatus::none;
   std::uint64_t bytes_received = 0;
   std::uint64_t bytes_sent = 0;
   Duration duration{0};
@@ -64,8 +65,8 @@ class AccessLog {
   std::unique_ptr<char[]> block_;
   std::size_t used_ = 0;
   Timer flush_timer_;
-  std::int64_t second_ = -1;   // the second that date_ shows
-  char date_[20] = {};         // 2026-01-31T23:59:58
+  std::int64_t second_ = -1;  // the second that date_ shows
+  char date_[20] = {};        // 2026-01-31T23:59:58
   Counter lines_, too_long_;
 };
 

@@ -23,10 +23,10 @@ class Address {
   static Address from_sockaddr(const sockaddr* address, socklen_t length);
 
   Family family() const { return family_; }
-  std::uint16_t port() const;                 // 0 for unix
+  std::uint16_t port() const;  // 0 for unix
   Address with_port(std::uint16_t port) const;
   std::string_view text() const { return text_; }  // as parse() takes it
-  std::string_view host() const;              // without port and brackets; the path for unix
+  std::string_view host() const;                   // without port and brackets; the path for unix
   bool is_loopback() const;
   const sockaddr* data() const { return reinterpret_cast<const sockaddr*>(&storage_); }
   socklen_t size() const { return size_; }

@@ -87,7 +87,7 @@ class ArenaPool {
   ArenaPool(const ArenaPool&) = delete;
   ArenaPool& operator=(const ArenaPool&) = delete;
 
-  Arena& open();  // held once, by the caller, who releases it
+  Arena& open();                                  // held once, by the caller, who releases it
   std::size_t in_use() const { return in_use_; }  // arenas open
   std::size_t free_blocks() const { return free_count_; }
   void trim(std::size_t keep);

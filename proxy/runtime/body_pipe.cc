@@ -13,13 +13,27 @@ class BodyPipe::CallIn {
   CallIn(const CallIn&) = delete;
   CallIn& operator=(const CallIn&) = delete;
   ~CallIn() {
-    if (pipe_.calls_in_ == 1) pipe_.tell_source();
+    if (pipe_.calls_in_ == 1 && pipe_.source_ != nullptr && !pipe_.finished_) pipe_.tell_source();
     if (--pipe_.calls_in_ == 0 && !pipe_.writer_held_ && !pipe_.reader_held_) pipe_.let_go();
   }
 
  private:
   BodyPipe& pipe_;
 };
+
+namespace {
+
+// Keeps bytes for a pipe. One with a small mark stands beside many others: it takes no whole read buffer for a few kilobytes.
+void keep(Bytes& kept, ByteView bytes, bool copied) {
+  constexpr std::size_t kPiece = BufferPool::kStealFrom - 1;
+  while (copied && bytes.size() > kPiece) {
+    kept.append(bytes.first(kPiece));
+    bytes = bytes.subspan(kPiece);
+  }
+  kept.append(bytes);
+}
+
+}  // namespace
 
 BodyPipe::BodyPipe(Arena& arena, EventLoop& loop, BufferPool& buffers)
     : arena_(arena),
@@ -54,7 +68,7 @@ void BodyPipe::Writer::write(ByteView bytes) {
     bytes = bytes.subspan(pipe.hand_over(bytes));
     if (!pipe.reader_held_) return;
   }
-  if (!bytes.empty()) pipe.kept_.append(bytes);
+  if (!bytes.empty()) keep(pipe.kept_, bytes, pipe.high_mark_ < kHighMark / 2);
   pipe.offer();  // the sink may have resumed inside, or the writer may have been dropped there
 }
 
@@ -83,8 +97,7 @@ void BodyPipe::Writer::abort(BodyAbort reason) {
   pipe.break_off(reason);
 }
 
-void BodyPipe::Writer::drop() {
-  if (pipe_ == nullptr) return;
+void BodyPipe::Writer::drop_held() {
   BodyPipe& pipe = *std::exchange(pipe_, nullptr);
   const CallIn call(pipe);
   pipe.writer_held_ = false;
@@ -92,9 +105,7 @@ void BodyPipe::Writer::drop() {
   pipe.break_off(BodyAbort::cancelled);
 }
 
-bool BodyPipe::Writer::paused() const {
-  return pipe_->reader_held_ && (pipe_->over_high_ || pipe_->pause_reasons_ != 0);
-}
+bool BodyPipe::Writer::paused() const { return pipe_->reader_held_ && (pipe_->over_high_ || pipe_->pause_reasons_ != 0); }
 
 bool BodyPipe::Writer::reader_gone() const { return !pipe_->reader_held_; }
 
@@ -138,8 +149,7 @@ void BodyPipe::Reader::unpause(PauseReason reason) {
   pipe.offer();
 }
 
-void BodyPipe::Reader::drop() {
-  if (pipe_ == nullptr) return;
+void BodyPipe::Reader::drop_held() {
   BodyPipe& pipe = *std::exchange(pipe_, nullptr);
   const CallIn call(pipe);
   pipe.reader_held_ = false;
@@ -222,8 +232,8 @@ void BodyPipe::break_off(BodyAbort reason) {
 }
 
 void BodyPipe::update_pause() {
-  if (kept_.size() > kHighMark) over_high_ = true;
-  if (kept_.size() <= kLowMark) over_high_ = false;
+  if (kept_.size() > high_mark_) over_high_ = true;
+  if (kept_.size() <= low_mark_) over_high_ = false;
 }
 
 void BodyPipe::tell_source() {

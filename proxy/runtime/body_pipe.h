@@ -26,9 +26,9 @@ class Headers;  // proxy/message/headers.h: trailers
 
 enum class BodyAbort : std::uint8_t {
   none,
-  cancelled,       // an end was dropped: nobody wants it any more
-  peer_gone,       // FIN before the end: a truncated body
-  reset,           // RST or RST_STREAM
+  cancelled,  // an end was dropped: nobody wants it any more
+  peer_gone,  // FIN before the end: a truncated body
+  reset,      // RST or RST_STREAM
   timeout,
   protocol_error,  // bad chunk, wrong length
 };
@@ -81,7 +81,9 @@ class BodyPipe {
     void write(ByteView bytes);
     void finish(const Headers* trailers = nullptr);  // clean end; trailers are copied into the arena if they must wait
     void abort(BodyAbort reason);
-    void drop();                    // = abort(cancelled) unless finished or aborted
+    void drop() {  // = abort(cancelled) unless finished or aborted
+      if (pipe_ != nullptr) drop_held();
+    }
     bool paused() const;
     bool reader_gone() const;
     BodyPipe* pipe() const { return pipe_; }
@@ -89,6 +91,7 @@ class BodyPipe {
    private:
     friend class BodyPipe;
     explicit Writer(BodyPipe* pipe) : pipe_(pipe) {}
+    void drop_held();
     BodyPipe* pipe_ = nullptr;
   };
 
@@ -105,15 +108,18 @@ class BodyPipe {
 
     // Starts the flow: kept bytes, and an end or abort that already happened, are told on the next turn, never inside.
     void set_sink(BodySink* sink);
-    void resume();                        // the sink can take more: kept bytes are offered again, inside this call
+    void resume();  // the sink can take more: kept bytes are offered again, inside this call
     void pause(PauseReason reason);
     void unpause(PauseReason reason);
-    void drop();
+    void drop() {
+      if (pipe_ != nullptr) drop_held();
+    }
     BodyPipe* pipe() const { return pipe_; }
 
    private:
     friend class BodyPipe;
     explicit Reader(BodyPipe* pipe) : pipe_(pipe) {}
+    void drop_held();
     BodyPipe* pipe_ = nullptr;
   };
 
@@ -124,17 +130,22 @@ class BodyPipe {
   static Ends make(Arena& arena, EventLoop& loop, BufferPool& buffers);
 
   // Facts for timeouts and logs; valid while an end, or the arena, is held.
-  bool ended() const { return ended_; }               // finish() was called and everything was taken
-  bool finished() const { return finished_; }         // finish() was called
+  bool ended() const { return ended_; }        // finish() was called and everything was taken
+  bool finished() const { return finished_; }  // finish() was called
   BodyAbort aborted() const { return abort_; }
   std::uint64_t bytes_written() const { return written_; }
   std::uint64_t bytes_taken() const { return taken_; }
   std::size_t kept() const { return kept_.size(); }
   MonotonicTime last_progress() const { return last_progress_; }  // the last write or take
-  BlockedBy blocked_by() const;  // reader: bytes wait for it; writer: the pipe is empty and not finished
+  BlockedBy blocked_by() const;                                   // reader: bytes wait for it; writer: the pipe is empty and not finished
   // Content-Length when the writer knows it, -1 otherwise (chunked, until close).
   std::int64_t expected_length() const { return expected_length_; }
   void set_expected_length(std::int64_t length) { expected_length_ = length; }
+  // Before anything is written. Where a connection carries many bodies, each may keep less.
+  void set_marks(std::size_t high, std::size_t low) {
+    high_mark_ = high;
+    low_mark_ = low;
+  }
 
  private:
   friend class Arena;
@@ -160,6 +171,8 @@ class BodyPipe {
   std::uint64_t written_ = 0;
   std::uint64_t taken_ = 0;
   std::int64_t expected_length_ = -1;
+  std::size_t high_mark_ = kHighMark;
+  std::size_t low_mark_ = kLowMark;
   MonotonicTime last_progress_;
   std::uint16_t calls_in_ = 0;  // public calls in progress on the stack
   std::uint8_t pause_reasons_ = 0;
@@ -173,9 +186,9 @@ class BodyPipe {
   bool wanted_untold_ = false;  // ... and the source does not know yet
   bool writer_held_ = true;
   bool reader_held_ = true;
-  bool sink_blocked_ = false;   // it took less than all and has not resumed
-  bool offering_ = false;       // the sink is inside on_body
-  bool resumed_ = false;        // ... and has called resume() there
+  bool sink_blocked_ = false;  // it took less than all and has not resumed
+  bool offering_ = false;      // the sink is inside on_body
+  bool resumed_ = false;       // ... and has called resume() there
   BodyAbort abort_ = BodyAbort::none;
 };
 

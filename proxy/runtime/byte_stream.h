@@ -5,13 +5,16 @@
 
 #include <sys/uio.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "proxy/runtime/address.h"
+#include "proxy/runtime/tls_info.h"
 
 namespace weir {
 
@@ -19,15 +22,20 @@ struct IoResult {
   enum class Status : std::uint8_t { ok, would_block, end, error };  // end: the peer sent FIN (read only)
   Status status = Status::ok;
   std::size_t bytes = 0;  // moved; with ok at least 1
-  int error = 0;          // errno with status error
+  int error = 0;          // errno with status error, or one of the two below
   bool ok() const { return status == Status::ok; }
 };
+
+// What stands for an errno where it was TLS that failed; ByteStream::failure() says more.
+inline constexpr int kTlsProtocolError = EPROTO;
+inline constexpr int kTlsCertificateError = EKEYREJECTED;  // the peer's certificate was not accepted
 
 class ByteStreamHandler {
  public:
   virtual void on_readable() = 0;  // bytes, FIN or an error wait: read() tells which. Level-triggered
   virtual void on_writable() = 0;  // only after want_write(true)
-  // The connect finished (error = 0) or failed; only for streams made by a Connector, before anything else.
+  // The connect, and the handshake of TLS where there is one, finished (error = 0) or failed. Only for streams made by a Connector, and
+  // for a server's TLS streams; before anything else.
   virtual void on_connected(int /*error*/) {}
 
  protected:
@@ -46,7 +54,11 @@ class ByteStream {
   virtual void reset() = 0;           // RST: the peer must not take what it got for whole
   virtual const Address& local_address() const = 0;
   virtual const Address& peer_address() const = 0;
-  virtual int descriptor() const { return -1; }  // for splice; -1 where there is none (TLS, simulated)
+  virtual int descriptor() const { return -1; }           // for splice; -1 where there is none (TLS, simulated)
+  virtual const TlsInfo* tls() const { return nullptr; }  // null: clear text, or the handshake is not over
+  // Of the error that was told, where errno does not say it: in words, and as one of a bounded set of names, for metrics.
+  virtual std::string_view failure() const { return {}; }
+  virtual std::string_view failure_name() const { return {}; }
 };
 
 // Makes client streams: TCP and unix sockets (proxy/net), or the simulated network. Outlives what it made.

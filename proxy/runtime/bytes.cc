@@ -56,6 +56,11 @@ std::span<std::uint8_t> BufferPool::read_buffer() {
   return {reading_->data(), reading_->capacity};
 }
 
+std::span<std::uint8_t> BufferPool::write_scratch() {
+  if (scratch_ == nullptr) scratch_ = std::make_unique<std::uint8_t[]>(kScratchSize);
+  return {scratch_.get(), kScratchSize};
+}
+
 BufferChunk* BufferPool::take(std::size_t size) {
   const bool large = size > kChunkSize;
   const std::size_t capacity = large ? kReadBufferSize : kChunkSize;
@@ -235,7 +240,7 @@ Bytes Bytes::share_copy() const {
   return copy;
 }
 
-void Bytes::clear() {
+void Bytes::give_back_all() {
   while (first_ != nullptr) {
     BufferChunk* done = std::exchange(first_, first_->next);
     pool_->give_back(done);

@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 
@@ -19,12 +20,8 @@ namespace weir {
 
 using ByteView = std::span<const std::uint8_t>;
 
-inline ByteView as_bytes(std::string_view text) {
-  return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
-}
-inline std::string_view as_text(ByteView bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
+inline ByteView as_bytes(std::string_view text) { return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}; }
+inline std::string_view as_text(ByteView bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 
 struct BufferChunk;  // bytes.cc
 
@@ -32,8 +29,9 @@ class BufferPool {
  public:
   static constexpr std::size_t kReadBufferSize = std::size_t{256} * 1024;
   static constexpr std::size_t kChunkSize = std::size_t{16} * 1024;
-  static constexpr std::size_t kStealFrom = std::size_t{8} * 1024;        // by an empty chain
-  static constexpr std::size_t kStealMoreFrom = std::size_t{64} * 1024;   // by a chain that holds something
+  static constexpr std::size_t kScratchSize = std::size_t{16} * 1024;
+  static constexpr std::size_t kStealFrom = std::size_t{8} * 1024;       // by an empty chain
+  static constexpr std::size_t kStealMoreFrom = std::size_t{64} * 1024;  // by a chain that holds something
 
   BufferPool();
   ~BufferPool();
@@ -41,9 +39,11 @@ class BufferPool {
   BufferPool& operator=(const BufferPool&) = delete;
 
   std::span<std::uint8_t> read_buffer();
-  std::size_t chunks_in_use() const { return in_use_; }  // chunks held by chains, stolen read buffers included
-  std::size_t bytes_held() const { return bytes_held_; } // memory of those chunks
-  void trim();                                           // frees the free lists but for a few
+  // One per worker too: where small parts are put together for a single write; what is in it is used up before the callback ends.
+  std::span<std::uint8_t> write_scratch();
+  std::size_t chunks_in_use() const { return in_use_; }   // chunks held by chains, stolen read buffers included
+  std::size_t bytes_held() const { return bytes_held_; }  // memory of those chunks
+  void trim();                                            // frees the free lists but for a few
 
  private:
   friend class Bytes;
@@ -52,7 +52,8 @@ class BufferPool {
   void give_back(BufferChunk* chunk);
   void free_list(BufferChunk*& list, std::size_t& count, std::size_t keep);
 
-  BufferChunk* reading_ = nullptr;  // the last read buffer handed out, also while a chain holds it
+  std::unique_ptr<std::uint8_t[]> scratch_;  // made when first asked for
+  BufferChunk* reading_ = nullptr;           // the last read buffer handed out, also while a chain holds it
   BufferChunk* free_small_ = nullptr;
   BufferChunk* free_large_ = nullptr;
   std::size_t free_small_count_ = 0;
@@ -70,19 +71,22 @@ class Bytes {
 
   std::size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
-  void append(ByteView bytes);        // copies, or takes the read buffer over (see above)
+  void append(ByteView bytes);  // copies, or takes the read buffer over (see above)
   void append(std::string_view text) { append(as_bytes(text)); }
-  void append(Bytes&& other);         // moves the chunks
+  void append(Bytes&& other);  // moves the chunks
   // Room of at least `size` contiguous bytes (size <= kChunkSize) at the end; commit() says how many were written.
   std::span<std::uint8_t> reserve(std::size_t size);
   void commit(std::size_t size);
-  ByteView front() const;             // the first contiguous part; empty when empty
+  ByteView front() const;  // the first contiguous part; empty when empty
   void consume(std::size_t size);
   int vectors(std::span<iovec> out) const;  // how many were filled, from the front
-  Bytes share_copy() const;           // a copy of the content (replay); chunks are not shared
-  void clear();
+  Bytes share_copy() const;                 // a copy of the content (replay); chunks are not shared
+  void clear() {
+    if (first_ != nullptr) give_back_all();
+  }
 
  private:
+  void give_back_all();
   void link(BufferChunk* chunk);
   void copy_in(ByteView bytes);
 

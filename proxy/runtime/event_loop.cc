@@ -21,8 +21,7 @@ void Timer::arm_at(MonotonicTime deadline) {
   armed_ = true;
 }
 
-void Timer::disarm() {
-  if (!armed_) return;
+void Timer::disarm_armed() {
   loop_.disarm_timer(*this);
   armed_ = false;
   deadline_ = kNever;

@@ -48,9 +48,11 @@ class Timer : private ListNode {
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
 
-  void arm(Duration after);              // after <= 0 fires on the next turn, never inside arm()
-  void arm_at(MonotonicTime deadline);   // kNever disarms
-  void disarm();
+  void arm(Duration after);             // after <= 0 fires on the next turn, never inside arm()
+  void arm_at(MonotonicTime deadline);  // kNever disarms
+  void disarm() {
+    if (armed_) disarm_armed();
+  }
   bool armed() const { return armed_; }
   MonotonicTime deadline() const { return deadline_; }
   EventLoop& loop() const { return loop_; }
@@ -61,6 +63,7 @@ class Timer : private ListNode {
   friend class SimLoop;
   template <class, class>
   friend class IntrusiveList;
+  void disarm_armed();
   EventLoop& loop_;
   Callback callback_;
   MonotonicTime deadline_ = kNever;

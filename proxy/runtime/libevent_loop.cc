@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "proxy/base/check.h"
+#include "proxy/runtime/libevent_memory.h"
 #include "proxy/runtime/timer_wheel.h"
 
 namespace weir {
@@ -71,9 +72,7 @@ class LibeventLoop final : public RealLoop {
     }
     return wall_;
   }
-  std::unique_ptr<IoWatch> watch(int fd, IoHandler& handler) override {
-    return std::make_unique<LibeventWatch>(*this, base_, fd, handler);
-  }
+  std::unique_ptr<IoWatch> watch(int fd, IoHandler& handler) override { return std::make_unique<LibeventWatch>(*this, base_, fd, handler); }
   void post(std::function<void()> task) override;
   void run() override;
   void stop() override {
@@ -92,14 +91,17 @@ class LibeventLoop final : public RealLoop {
     turns_.store(turns_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     body();
     finish_callback();
-    arm_wheel();
+    arm_wheel(wheel_.take_next_added());
   }
 
  private:
   void arm_timer(Timer& timer) override { wheel_.add(timer, now()); }
   void disarm_timer(Timer& timer) override { wheel_.remove(timer); }
   void request_turn() override { event_active(&turn_, 0, 0); }
-  void arm_wheel();
+  void arm_wheel(MonotonicTime next) {
+    if (next < wheel_armed_for_) wake_at(next);  // else an earlier wake-up will look again
+  }
+  void wake_at(MonotonicTime next);
   void on_wheel();
   void note_delay(Duration late);
   void on_posted();
@@ -176,7 +178,7 @@ LibeventLoop::~LibeventLoop() {
 
 void LibeventLoop::run() {
   if (stopped_.load(std::memory_order_acquire)) return;
-  dispatch([] {});  // what was deferred, buried or armed before the loop ran
+  dispatch([] {});                                       // what was deferred, buried or armed before the loop ran
   if (stopped_.load(std::memory_order_acquire)) return;  // there already: libevent forgets a break made before its loop
   event_base_loop(base_, EVLOOP_NO_EXIT_ON_EMPTY);
 }
@@ -211,9 +213,7 @@ void LibeventLoop::on_posted() {
   }
 }
 
-void LibeventLoop::arm_wheel() {
-  const MonotonicTime next = wheel_.next();
-  if (next >= wheel_armed_for_ || next == kNever) return;  // an earlier wake-up will look again
+void LibeventLoop::wake_at(MonotonicTime next) {
   wheel_armed_for_ = next;
   const auto wait = std::max<Duration>(next - now(), Duration::zero());
   const auto us = std::chrono::ceil<std::chrono::microseconds>(wait).count();
@@ -232,7 +232,7 @@ void LibeventLoop::on_wheel() {
     dispatch([&] { callback(); });
     if (stopped_.load(std::memory_order_relaxed)) return;
   }
-  arm_wheel();
+  arm_wheel(wheel_.next());
 }
 
 void LibeventLoop::note_delay(Duration late) {
@@ -276,7 +276,11 @@ void LibeventLoop::on_signal() {
 
 }  // namespace
 
-std::unique_ptr<RealLoop> make_libevent_loop() { return std::make_unique<LibeventLoop>(); }
+std::unique_ptr<RealLoop> make_libevent_loop() {
+  static std::once_flag once;
+  std::call_once(once, [] { event_set_mem_functions(&LibeventMemory::allocate, &LibeventMemory::reallocate, &LibeventMemory::release); });
+  return std::make_unique<LibeventLoop>();
+}
 
 std::uint64_t entropy() {
   std::uint64_t value = 0;

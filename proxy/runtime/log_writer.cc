@@ -25,9 +25,7 @@ int open_log_file(const std::string& path, unsigned mode) {
   return ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, mode);
 }
 
-std::uint64_t lines_in(std::string_view text) {
-  return static_cast<std::uint64_t>(std::count(text.begin(), text.end(), '\n'));
-}
+std::uint64_t lines_in(std::string_view text) { return static_cast<std::uint64_t>(std::count(text.begin(), text.end(), '\n')); }
 
 }  // namespace
 
@@ -55,7 +53,7 @@ struct LogWriter::State {
   bool reopen_wanted() const { return reopen_asked != reopen_done; }
   bool write_block(std::string_view block);  // false: gave up
   bool reopen_file();
-  bool wait_to_retry(int error);             // false: give up
+  bool wait_to_retry(int error);  // false: give up
 };
 
 Result<std::unique_ptr<LogWriter>> LogWriter::open(const std::string& path, Options options) {

@@ -34,7 +34,7 @@ class LogWriter final : public LogSink {
     std::uint64_t write_errors = 0;   // failed writes, each retry too; and failed reopenings
     std::uint64_t reopened = 0;
     std::uint64_t queued_bytes = 0;
-    int last_error = 0;               // errno of the last failure; 0 when the last write went well
+    int last_error = 0;  // errno of the last failure; 0 when the last write went well
   };
 
   // Opens (appends to, or makes) the file; "/dev/stdout" and "/dev/stderr" are the descriptors themselves.

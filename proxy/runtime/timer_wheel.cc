@@ -26,8 +26,9 @@ void TimerWheel::add(Timer& timer, MonotonicTime now) {
   const std::int64_t tick = tick_of(timer.deadline_);
   if (timer.deadline_ == now || tick <= current_) {
     due_[1 - batch_].push_back(timer);
+    next_added_ = start_;
   } else {
-    place(timer, tick);
+    next_added_ = std::min(next_added_, start_ + place(timer, tick) * kSlot);
   }
 }
 
@@ -36,7 +37,8 @@ void TimerWheel::remove(Timer& timer) {
   --armed_;
 }
 
-void TimerWheel::place(Timer& timer, std::int64_t tick) {
+// Answers the tick at which that slot has to be looked at.
+std::int64_t TimerWheel::place(Timer& timer, std::int64_t tick) {
   constexpr std::int64_t kFarthest = (std::int64_t{1} << (kFirstBits + kBits * (kLevels - 1))) - 1;
   const std::int64_t distance = std::min(tick - current_, kFarthest);
   const std::int64_t at = current_ + distance;
@@ -47,11 +49,12 @@ void TimerWheel::place(Timer& timer, std::int64_t tick) {
     const auto slot = static_cast<unsigned>(position & 255);
     first_used_[slot / 64] |= std::uint64_t{1} << (slot % 64);
     first_[slot].push_back(timer);
-  } else {
-    const auto slot = static_cast<unsigned>(position & 63);
-    others_used_[level - 1] |= std::uint64_t{1} << slot;
-    others_[level - 1][slot].push_back(timer);
+    return at;
   }
+  const auto slot = static_cast<unsigned>(position & 63);
+  others_used_[level - 1] |= std::uint64_t{1} << slot;
+  others_[level - 1][slot].push_back(timer);
+  return static_cast<std::int64_t>(position << shift(level));
 }
 
 // The next used slot of level 0 after the current one, which itself is always done.

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "proxy/base/intrusive_list.h"
 #include "proxy/base/time.h"
@@ -26,9 +27,11 @@ class TimerWheel {
   void remove(Timer& timer);
   std::size_t armed() const { return armed_; }
 
-  // When to call advance() next: kNever while nothing is armed, the wheel.s start when something is due already.
+  // When to call advance() next: kNever while nothing is armed, the wheel's start when something is due already.
   // Never later than needed; earlier only where a slot of a coarser level has to be poured.
   MonotonicTime next();
+  // The same of what was added since the last time it was asked: whoever means to wake up by next() need look at this alone.
+  MonotonicTime take_next_added() { return std::exchange(next_added_, kNever); }
 
   // Time is `now`: what is due becomes the batch, which pop_due() hands out one by one, disarmed. A timer armed meanwhile
   // is never part of it, so that one that re-arms itself for now cannot keep the loop from its other events.
@@ -44,7 +47,7 @@ class TimerWheel {
   using List = IntrusiveList<Timer>;
 
   static constexpr unsigned shift(int level) { return level == 0 ? 0 : kFirstBits + kBits * static_cast<unsigned>(level - 1); }
-  void place(Timer& timer, std::int64_t tick);
+  std::int64_t place(Timer& timer, std::int64_t tick);
   List& list(int level, unsigned slot) { return level == 0 ? first_[slot] : others_[level - 1][slot]; }
   std::int64_t next_tick();
   std::int64_t next_in_first();
@@ -53,6 +56,7 @@ class TimerWheel {
   std::int64_t tick_of(MonotonicTime deadline) const;
 
   MonotonicTime start_;
+  MonotonicTime next_added_ = kNever;
   std::int64_t current_ = 0;  // the last tick done
   std::size_t armed_ = 0;
   std::uint64_t sequence_ = 0;

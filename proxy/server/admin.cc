@@ -18,10 +18,11 @@ class AdminListener final : public AcceptHandler {
  public:
   AdminListener(WorkerContext& context, AdminPages& pages, std::unique_ptr<SharedListener> socket, bool changes);
   ~AdminListener();
-  const Address& address() const { return socket_->address(); }
+  const Address& address() const { return address_; }
 
   void start() { acceptor_ = socket_->accept_on(context_.loop, *this); }
   void on_accept(std::unique_ptr<ByteStream> stream) override;
+  void leave();  // closes the socket, and each connection once it is answered
 
   WorkerContext& context_;
   AdminPages& pages_;
@@ -29,6 +30,7 @@ class AdminListener final : public AcceptHandler {
   std::uint32_t connections_ = 0;
 
  private:
+  const Address address_;
   std::unique_ptr<SharedListener> socket_;
   std::unique_ptr<Acceptor> acceptor_;
   IntrusiveList<AdminConnection> list_;
@@ -46,9 +48,11 @@ class AdminConnection final : public ListNode, private Buried, private ServerCon
   ~AdminConnection() override = default;
 
   void start() { codec_->start(); }
+  void drain() { codec_->drain(); }
   void close() {
     if (closed_) return;
     closed_ = true;
+    drop_pending();
     unlink();
     --listener_.connections_;
     listener_.context_.loop.bury(*this);
@@ -57,7 +61,7 @@ class AdminConnection final : public ListNode, private Buried, private ServerCon
  private:
   void free_buried() noexcept override { delete this; }
   void on_closed() override { close(); }
-  void on_stream_error(StreamError) override {}
+  void on_stream_error(StreamError, int) override { drop_pending(); }
   void on_response_sent() override {}
 
   void on_request(ServerStream& stream, Arena& arena, RequestHead& head, BodyPipe::Reader body) override {
@@ -71,12 +75,25 @@ class AdminConnection final : public ListNode, private Buried, private ServerCon
     request.has_origin = head.headers.find("origin") != nullptr;
     request.changes = listener_.changes_;
     request.over_unix = listener_.address().family() == Address::Family::unix_path;
-    send(stream, arena, listener_.pages_.answer(request), head.method == Method::head);
+    pending_ = std::make_shared<Pending>(Pending{*this, stream, arena, head.method == Method::head});
+    request.later = [pending = std::weak_ptr<Pending>(pending_)](const AdminAnswer& answer) {
+      if (const auto waits = pending.lock()) waits->connection.give(answer);
+    };
+    const AdminAnswer answer = listener_.pages_.answer(request);
+    if (!answer.comes_later) give(answer);
   }
 
   void on_bad_request(ServerStream& stream, Arena& arena, const BadMessage& bad) override {
     stream.set_handler(this);
     send(stream, arena, {bad.status, "text/plain; charset=utf-8", concat(bad.rule, "\n"), {}}, false);
+  }
+
+  void give(const AdminAnswer& answer) {
+    const std::shared_ptr<Pending> pending = std::move(pending_);
+    send(pending->stream, pending->arena, answer, pending->to_head);
+  }
+  void drop_pending() {
+    if (pending_ != nullptr) std::exchange(pending_, nullptr)->arena.release();
   }
 
   // Gives the arena back: what is sent holds it as long as it needs it.
@@ -100,18 +117,36 @@ class AdminConnection final : public ListNode, private Buried, private ServerCon
     arena.release();
   }
 
+  struct Pending {  // a request that is not answered yet
+    AdminConnection& connection;
+    ServerStream& stream;
+    Arena& arena;
+    bool to_head;
+  };
+
   AdminListener& listener_;
   std::unique_ptr<ServerConnection> codec_;
+  std::shared_ptr<Pending> pending_;
   bool closed_ = false;
 };
 
 }  // namespace
 
 AdminListener::AdminListener(WorkerContext& context, AdminPages& pages, std::unique_ptr<SharedListener> socket, bool changes)
-    : context_(context), pages_(pages), changes_(changes), socket_(std::move(socket)) {}
+    : context_(context), pages_(pages), changes_(changes), address_(socket->address()), socket_(std::move(socket)) {}
 
 AdminListener::~AdminListener() {
   while (AdminConnection* one = list_.first()) one->close();
+}
+
+void AdminListener::leave() {
+  acceptor_.reset();
+  socket_.reset();
+  AdminConnection* next = nullptr;
+  for (AdminConnection* one = list_.first(); one != nullptr; one = next) {
+    next = list_.next(*one);  // an idle one closes at once, and leaves the list
+    one->drain();
+  }
 }
 
 void AdminListener::on_accept(std::unique_ptr<ByteStream> stream) {
@@ -127,10 +162,12 @@ AdminServer::AdminServer(Platform& platform, MetricsRegistry& metrics, Server& s
     : platform_(platform),
       pages_(server),
       random_(platform.seed()),
-      context_{platform.main_loop(), buffers_, arenas_, random_, metrics.shard(0), 0} {}
+      context_{platform.main_loop(), buffers_, arenas_, random_, metrics.shard(0), 0},
+      sweep_(platform.main_loop(), Callback::to<&AdminServer::sweep>(this)) {}
 
 AdminServer::~AdminServer() {
   for (Slot& slot : slots_) slot.listener.reset();
+  leaving_.clear();
   for (std::optional<Slot>& slot : next_) slot.reset();
   platform_.main_loop().settle();
 }
@@ -169,11 +206,21 @@ void AdminServer::commit() {
     CHECK(next_[i].has_value());
     const bool stays = !next_[i]->wanted.empty() && next_[i]->wanted == slots_[i].wanted;
     if (!stays) {
-      slots_[i] = std::move(*next_[i]);
+      Slot old = std::exchange(slots_[i], std::move(*next_[i]));
+      if (old.listener != nullptr) {
+        old.listener->leave();
+        leaving_.push_back(std::move(old.listener));
+        sweep_.arm(kSweep);
+      }
       if (slots_[i].listener != nullptr) slots_[i].listener->start();
     }
     next_[i].reset();
   }
+}
+
+void AdminServer::sweep() {
+  std::erase_if(leaving_, [](const auto& one) { return one->connections_ == 0; });
+  if (!leaving_.empty()) sweep_.arm(kSweep);
 }
 
 std::optional<Address> AdminServer::address(bool changes) const {

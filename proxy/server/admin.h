@@ -1,5 +1,6 @@
 // AdminServer: the two admin listeners, served on main's loop by weir's own HTTP codec; what they say is in admin_pages.h.
 // The Server owns it. A new address is opened before a configuration is taken, the old one closed after: a reload may move them.
+// What is being answered on an old one (the reload's own answer, say) is answered first.
 // It never runs on a worker, and never holds more than a few connections.
 #pragma once
 
@@ -21,6 +22,7 @@ class AdminListener;
 class AdminServer {
  public:
   static constexpr std::uint32_t kMaxConnections = 64;
+  static constexpr Duration kSweep = std::chrono::seconds(1);  // how often a listener that is gone is looked after
 
   AdminServer(Platform& platform, MetricsRegistry& metrics, Server& server);
   ~AdminServer();
@@ -36,6 +38,7 @@ class AdminServer {
     std::string wanted;  // the configured address; empty: none
     std::unique_ptr<AdminListener> listener;
   };
+  void sweep();
   Result<Slot> open(const std::optional<Address>& at, bool changes, Slot& present);
 
   Platform& platform_;
@@ -46,6 +49,8 @@ class AdminServer {
   WorkerContext context_;
   Slot slots_[2];  // read-only, full
   std::optional<Slot> next_[2];
+  std::vector<std::unique_ptr<AdminListener>> leaving_;  // until their connections are closed
+  Timer sweep_;
 };
 
 }  // namespace weir

@@ -23,6 +23,35 @@ std::string dump(const Json& json) { return json.dump(2, ' ', false, Json::error
 
 AdminAnswer problem(int status, std::string_view what) { return {status, "application/json", dump({{"error", what}}), {}}; }
 
+// What came of a reload, once every worker has it.
+AdminAnswer reload_answer(const ReloadOutcome& outcome, bool as_text) {
+  AdminAnswer answer;
+  answer.status = outcome.kind == ReloadOutcome::Kind::refused ? 422 : 200;
+  if (as_text) {
+    answer.content_type = kText;
+    answer.body = describe(outcome);
+    return answer;
+  }
+  Json json{{"result", to_word(outcome.kind)}, {"generation", outcome.generation}};
+  if (outcome.kind == ReloadOutcome::Kind::refused) {
+    json["error"] = outcome.error;
+  } else {
+    json["changes"] = outcome.changes;
+  }
+  answer.body = dump(json);
+  return answer;
+}
+
+std::string commented(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    out += concat("#   ", text.substr(0, end), "\n");
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return out;
+}
+
 double rounded(Duration d) { return static_cast<double>(d.count() / 1'000'000) / 1000.0; }
 
 int hex_value(char c) {
@@ -68,17 +97,28 @@ Json limit_json(const LimitStatus& limit) {
   return json;
 }
 
+Json health_json(const HealthState& health) {
+  Json json{{"state", to_word(health.health)}, {"last_check", to_word(health.last)}, {"in_a_row", health.in_a_row}};
+  if (health.last_status != 0) json["last_status"] = health.last_status;
+  return json;
+}
+
 Json service_json(const ServiceStatus& service) {
   Json json{{"name", service.name}};
+  if (service.panic != PanicReason::none) json["panic"] = to_word(service.panic);
   if (service.waiting) json["discovery"] = "waiting";
   if (!service.discovery_error.empty()) json["discovery_error"] = service.discovery_error;
+  if (service.discovery && service.discovery->age) json["discovery_age_s"] = rounded(*service.discovery->age);
   Json endpoints = Json::array();
   for (const EndpointStatus& one : service.endpoints) {
     Json endpoint{{"address", one.address}, {"state", one.state},       {"weight", one.weight},
                   {"active", one.active},   {"attempts", one.attempts}, {"failures", one.failures}};
     endpoint["consecutive_failures"] = one.consecutive_failures;
     endpoint["ejections"] = one.ejections;
+    if (!one.ejected_for.empty()) endpoint["ejected_for"] = one.ejected_for;
     if (one.returns_in > Duration::zero()) endpoint["returns_in_s"] = rounded(one.returns_in);
+    if (one.awaits_check) endpoint["awaits_check"] = true;
+    if (service.checked) endpoint["health"] = health_json(one.health);
     endpoints.push_back(std::move(endpoint));
   }
   json["endpoints"] = std::move(endpoints);
@@ -150,7 +190,7 @@ AdminAnswer AdminPages::answer(const AdminRequest& request) {
   }
   if (request.method != "POST") return {405, kText, "POST only\n", "POST"};
   if (!may_change(request)) return problem(403, "not from a web page, and only by the name localhost or a loopback address");
-  return change(path, query);
+  return change(path, query, request);
 }
 
 AdminAnswer AdminPages::read(std::string_view path, std::string_view query, std::string_view accept) {
@@ -161,18 +201,19 @@ AdminAnswer AdminPages::read(std::string_view path, std::string_view query, std:
     const std::string format = parameter(query, "format");
     return config(format == "json" || (format.empty() && accept.find("application/json") != std::string_view::npos));
   }
+  if (path == "/config/status") return config_status();
   if (path == "/services") return services();
   if (path == "/breakers") return breakers();
   if (path == "/") return front();
-  return problem(404, "there are: / /metrics /healthz /readyz /config /services /breakers");
+  return problem(404, "there are: / /metrics /healthz /readyz /config /config/status /services /breakers");
 }
 
-AdminAnswer AdminPages::change(std::string_view path, std::string_view query) {
+AdminAnswer AdminPages::change(std::string_view path, std::string_view query, const AdminRequest& request) {
   if (path == "/drain") {
     server_.drain();
     return {202, "application/json", dump({{"phase", server_.phase_name()}}), {}};
   }
-  if (path == "/reload") return reload();
+  if (path == "/reload") return reload(request);
   if (path == "/logging") return set_level(query);
   return order_breaker(path.substr(10), query);
 }
@@ -190,7 +231,30 @@ AdminAnswer AdminPages::ready() const {
 AdminAnswer AdminPages::config(bool json) const {
   if (server_.config() == nullptr) return problem(503, "no configuration yet");
   if (json) return {200, "application/json", print_config_json(*server_.config(), filter_catalog()), {}};
-  return {200, "application/yaml", print_config(*server_.config(), filter_catalog()), {}};
+  const ReloadStatus& last = server_.last_reload();
+  std::string text = concat("# Generation ", server_.generation(), ", served since ", format_time(last.served_since), ".\n");
+  if (!last.error.empty()) {
+    text += concat("# What the file says now was refused (since ", format_time(last.refused_since), "), so this one stays:\n");
+    text += commented(last.error);
+  }
+  return {200, "application/yaml", text + print_config(*server_.config(), filter_catalog()), {}};
+}
+
+AdminAnswer AdminPages::config_status() const {
+  const ReloadStatus& last = server_.last_reload();
+  Json json{{"generation", server_.generation()}, {"served_generation", server_.served_generation()}};
+  json["served_since"] = format_time(last.served_since);
+  json["changes"] = last.changes;
+  Json reload = nullptr;
+  if (last.tried_at != WallTime{}) {
+    reload = Json{{"at", format_time(last.tried_at)}, {"ok", last.error.empty()}};
+    if (!last.error.empty()) {
+      reload["error"] = last.error;
+      reload["refused_since"] = format_time(last.refused_since);
+    }
+  }
+  json["last_reload"] = std::move(reload);
+  return {200, "application/json", dump(json), {}};
 }
 
 AdminAnswer AdminPages::services() const {
@@ -208,10 +272,14 @@ AdminAnswer AdminPages::breakers() const {
   return {200, "application/json", dump({{"breakers", std::move(all)}}), {}};
 }
 
-AdminAnswer AdminPages::reload() {
-  const Result<void> done = server_.reload();
-  if (!done) return {422, "application/json", dump({{"error", done.error().message}, {"generation", server_.generation()}}), {}};
-  return {200, "application/json", dump({{"generation", server_.generation()}}), {}};
+// The answer is for when every worker serves it; who asks no longer then is forgotten.
+AdminAnswer AdminPages::reload(const AdminRequest& request) {
+  const bool as_text = request.accept.find("text/plain") != std::string_view::npos;
+  AdminAnswer answer;
+  answer.comes_later = true;
+  static_cast<void>(
+      server_.reload([later = request.later, as_text](const ReloadOutcome& outcome) { later(reload_answer(outcome, as_text)); }));
+  return answer;
 }
 
 AdminAnswer AdminPages::order_breaker(std::string_view key, std::string_view query) {
@@ -256,10 +324,12 @@ AdminAnswer AdminPages::front() const {
       "td,th{border:1px solid #bbb;padding:.25em .6em;text-align:left}.bad{background:#fdd}</style></head><body>";
   page += concat("<h1>weir ", WEIR_VERSION, "</h1><p>", server_.phase_name(), ", configuration ", server_.generation(), "</p>");
   if (!server_.last_error().empty()) {
-    page += concat("<p class=\"bad\">The last reload was refused:</p><pre>", escaped(server_.last_error()), "</pre>");
+    page += concat("<p class=\"bad\">The last reload was refused, since ", format_time(server_.last_reload().refused_since), ":</p><pre>",
+                   escaped(server_.last_error()), "</pre>");
   }
-  page += "<p><a href=\"/metrics\">metrics</a> <a href=\"/config\">config</a> <a href=\"/services\">services</a> "
-          "<a href=\"/breakers\">breakers</a> <a href=\"/readyz\">readyz</a></p><table><tr><th>listener<th>address</tr>";
+  page +=
+      "<p><a href=\"/metrics\">metrics</a> <a href=\"/config\">config</a> <a href=\"/services\">services</a> "
+      "<a href=\"/breakers\">breakers</a> <a href=\"/readyz\">readyz</a></p><table><tr><th>listener<th>address</tr>";
   for (const auto& [name, address] : server_.listening()) {
     page += concat("<tr><td>", escaped(name), "<td>", escaped(address.text()), "</tr>");
   }
@@ -277,8 +347,8 @@ AdminAnswer AdminPages::front() const {
     if (breaker == nullptr) return;
     const CircuitBreakerPolicy::View view = breaker->view(now);
     const bool good = view.state == CircuitBreakerPolicy::State::closed;
-    page += concat("<tr", good ? "" : " class=\"bad\"", "><td>", escaped(key), "<td>", to_word(view.state), "<td>",
-                   to_word(view.control), "<td>", view.counts.calls, "<td>", view.counts.failures, "</tr>");
+    page += concat("<tr", good ? "" : " class=\"bad\"", "><td>", escaped(key), "<td>", to_word(view.state), "<td>", to_word(view.control),
+                   "<td>", view.counts.calls, "<td>", view.counts.failures, "</tr>");
   });
   page += "</table></body></html>\n";
   return {200, kHtml, std::move(page), {}};

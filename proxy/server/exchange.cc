@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "proxy/base/hash.h"
 #include "proxy/chain/local_reply.h"
 #include "proxy/http/hop_headers.h"
 #include "proxy/server/request_target.h"
@@ -11,27 +12,24 @@ namespace {
 
 FailureKind kind_of(StreamError error) {
   switch (error) {
-    case StreamError::bad_body:
-      return FailureKind::client_body;
-    case StreamError::timeout:
-      return FailureKind::client_timeout;
-    case StreamError::response_aborted:
-      return FailureKind::truncated;
+    case StreamError::bad_body: return FailureKind::client_body;
+    case StreamError::timeout: return FailureKind::client_timeout;
+    case StreamError::response_aborted: return FailureKind::truncated;
     case StreamError::client_closed:
     case StreamError::client_reset:
-    case StreamError::write_failed:
-      return FailureKind::client_gone;
+    case StreamError::write_failed: return FailureKind::client_gone;
   }
   return FailureKind::client_gone;
 }
 
 }  // namespace
 
-Exchange& Exchange::make(ExchangeHost& host, const Address& client, ServerStream& stream, Arena& arena, RequestHead& head) {
-  return *arena.make<Exchange>(host, client, stream, arena, head);
+Exchange& Exchange::make(ExchangeHost& host, const Address& client, const TlsInfo* tls, ServerStream& stream, Arena& arena,
+                         RequestHead& head) {
+  return *arena.make<Exchange>(host, client, tls, stream, arena, head);
 }
 
-Exchange::Exchange(ExchangeHost& host, const Address& client, ServerStream& stream, Arena& arena, RequestHead& head)
+Exchange::Exchange(ExchangeHost& host, const Address& client, const TlsInfo* tls, ServerStream& stream, Arena& arena, RequestHead& head)
     : host_(host),
       stream_(&stream),
       context_(*arena.make<ExchangeContext>(host.worker, arena, head)),
@@ -45,6 +43,7 @@ Exchange::Exchange(ExchangeHost& host, const Address& client, ServerStream& stre
   host_.last_activity = host.worker.loop.now();
   context_.started = host.worker.loop.now();
   context_.client = &client;
+  context_.tls = tls;
   context_.listener = host.routes->listener().name;
   context_.inbound = host.inbound;
   stream.set_handler(this);
@@ -63,10 +62,11 @@ void Exchange::start(BodyPipe::Reader body) {
   request_pipe_ = body.pipe();
   context_.request_id = set_request_id(head, true, context_.worker.random);
   context_.id_hash = hash_text(context_.request_id);
+  context_.read_grpc();
   Failure failure;
-  if (!normalize()) {
+  if (const std::string_view refused = normalize_request(context_.arena, head); !refused.empty()) {
     failure.kind = FailureKind::bad_request;
-    failure.detail = refused_;
+    failure.detail = refused;
   } else if ((route_ = host_.routes->match(head)) == nullptr) {
     failure.kind = FailureKind::no_route;
   } else {
@@ -90,21 +90,6 @@ void Exchange::refuse(const BadMessage& bad) {
   send(*made.head, body_of(made.body));
 }
 
-bool Exchange::normalize() {
-  RequestHead& head = context_.head;
-  const Normalized authority = normalize_authority(context_.arena, head.authority);
-  if (!authority.refused.empty()) {
-    refused_ = authority.refused;
-    return false;
-  }
-  head.authority = authority.text;
-  if (head.method == Method::connect) return true;  // has no target
-  const Normalized target = normalize_target(context_.arena, head.target);
-  refused_ = target.refused;
-  if (refused_.empty()) head.target = target.text;
-  return refused_.empty();
-}
-
 void Exchange::forward(const Route& route, BodyPipe::Reader body) {
   RequestHead& head = context_.head;
   const RouteTarget& target = route.pick(context_.id_hash);
@@ -112,11 +97,8 @@ void Exchange::forward(const Route& route, BodyPipe::Reader body) {
   policy_ = target.policy;
   metrics_ = &target.metrics;
   metrics_->begin();
-  if (route.config->rewrite_prefix && head.target != "*") {
-    head.target = rewrite_prefix(context_.arena, head.target, route.config->match.path_prefix, *route.config->rewrite_prefix);
-  }
   prepare_request();
-  route.request_edits.apply(head.headers);
+  edit_request(*route.config, route.request_edits, context_.arena, head);
   Request request;
   request.exchange = &context_;
   request.head = &head;
@@ -133,7 +115,8 @@ void Exchange::prepare_request() {
   if (!host_.inbound) return;
   ForwardedFacts facts;
   if (context_.client->family() != Address::Family::unix_path) facts.client = context_.client->host();
-  facts.proto = head.scheme.empty() ? "http" : head.scheme;
+  facts.tls = context_.tls;
+  facts.proto = context_.tls != nullptr ? "https" : "http";
   set_forwarded_fields(head, facts);
 }
 
@@ -143,6 +126,7 @@ void Exchange::respond(const Route& route) {
   head->status = config.status;
   const bool bodiless = config.status == 204 || config.status == 304;
   head->has_body = !bodiless && context_.head.method != Method::head;
+  if (context_.grpc) grpc_status_ = grpc_status_at_head(*head);
   if (!bodiless) head->content_length = static_cast<std::int64_t>(config.body.size());
   route.direct_edits.apply(head->headers);
   route.response_edits.apply(head->headers);
@@ -186,6 +170,7 @@ void Exchange::on_informational(const ResponseHead& head) {
 }
 
 void Exchange::on_response(Response&& response) {
+  if (context_.grpc) grpc_status_ = grpc_status_at_head(*response.head);
   route_->response_edits.apply(response.head->headers);
   send(*response.head, std::move(response.body));
 }
@@ -193,6 +178,7 @@ void Exchange::on_response(Response&& response) {
 void Exchange::on_end(const End& end) {
   if (over_) return;
   ended_ = true;
+  if (context_.grpc && end.clean() && grpc_status_ == GrpcStatus::none) grpc_status_ = grpc_status_at_end(end.trailers);
   if (end.failure != nullptr && !sent_) {
     failure_ = *end.failure;
     ServerStream* stream = stream_;
@@ -209,11 +195,20 @@ void Exchange::on_failure(const Failure& failure) {
   if (!over_) reply(failure);
 }
 
-void Exchange::on_stream_error(StreamError error) {
+void Exchange::on_stream_error(StreamError error, int answered) {
   if (over_) return;
+  if (answered != 0) {
+    status_ = answered;
+    head_sent_at_ = context_.now();
+    context_.decided = true;
+  }
   if (stream_ != nullptr) bytes_sent_ = stream_->response_bytes();
   stream_ = nullptr;
   if (failure_.kind == FailureKind::none) failure_.kind = kind_of(error);
+  // A client whose deadline is over takes back its request a moment before our own clock says so.
+  if (failure_.kind == FailureKind::client_gone && context_.is_clients_deadline(GrpcStatus::deadline_exceeded)) {
+    failure_.kind = FailureKind::deadline_exceeded;
+  }
   // The answer broke off above the codec: on_end is under way, and knows why.
   if (error == StreamError::response_aborted && !ended_) return;
   finish();
@@ -234,7 +229,11 @@ void Exchange::abandon() {
   unlink();
   host_.orphans.push_back(*this);
   if (context_.client != nullptr) client_text_ = context_.arena.copy(context_.client->text());
-  context_.client = nullptr;  // it was the connection's
+  context_.client = nullptr;  // it was the connection's, as is the next
+  if (context_.tls != nullptr) {
+    kept_tls_ = context_.tls->shared_from_this();
+    context_.tls = kept_tls_.get();
+  }
 }
 
 void Exchange::end_now() {
@@ -257,6 +256,13 @@ Duration Exchange::added_until(MonotonicTime head_at) const {
   return std::max(Duration(0), head_at - context_.started - tries);
 }
 
+// What the client was told; where it was told nothing whole, what its library makes of what it saw.
+GrpcStatus Exchange::grpc_outcome() const {
+  if (!context_.grpc) return GrpcStatus::none;
+  if (failure_.kind != FailureKind::none) return static_cast<GrpcStatus>(failure_.facts().grpc_status);
+  return grpc_status_ == GrpcStatus::none ? GrpcStatus::unknown : grpc_status_;
+}
+
 // One outcome, once; then nothing of it is left but memory.
 void Exchange::finish() {
   over_ = true;
@@ -264,6 +270,7 @@ void Exchange::finish() {
   RequestOutcome outcome;
   outcome.status = status_;
   outcome.failure = failure_.kind;
+  outcome.grpc_status = grpc_outcome();
   outcome.duration = now - context_.started;
   if (status_ != 0) outcome.added = added_until(head_sent_at_);
   outcome.bytes_received = request_pipe_ == nullptr ? 0 : request_pipe_->bytes_written();
@@ -277,6 +284,7 @@ void Exchange::finish() {
     record.target = original_target_;
     record.authority = original_authority_;
     record.status = outcome.status;
+    record.grpc_status = outcome.grpc_status;
     record.bytes_received = outcome.bytes_received;
     record.bytes_sent = outcome.bytes_sent;
     record.duration = outcome.duration;

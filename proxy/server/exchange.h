@@ -37,17 +37,18 @@ struct ExchangeHost {
 
 class Exchange final : public ListNode, private Buried, private Caller, private ServerStreamHandler {
  public:
-  // Takes the hold on the arena over. `client` outlives the exchange (the connection's stream keeps it).
-  static Exchange& make(ExchangeHost& host, const Address& client, ServerStream& stream, Arena& arena, RequestHead& head);
+  // Takes the hold on the arena over. `client` and `tls` (null: clear text) are the connection's, and live until abandon().
+  static Exchange& make(ExchangeHost& host, const Address& client, const TlsInfo* tls, ServerStream& stream, Arena& arena,
+                        RequestHead& head);
 
-  void start(BodyPipe::Reader body);     // answers or starts the chain
-  void refuse(const BadMessage& bad);    // instead of start: answers what the framing rules refused
-  void abandon();                        // its connection is closed
-  void end_now();                        // whatever it is doing
+  void start(BodyPipe::Reader body);   // answers or starts the chain
+  void refuse(const BadMessage& bad);  // instead of start: answers what the framing rules refused
+  void abandon();                      // its connection is closed
+  void end_now();                      // whatever it is doing
 
  private:
   friend class Arena;
-  Exchange(ExchangeHost& host, const Address& client, ServerStream& stream, Arena& arena, RequestHead& head);
+  Exchange(ExchangeHost& host, const Address& client, const TlsInfo* tls, ServerStream& stream, Arena& arena, RequestHead& head);
   ~Exchange() override = default;
   void free_buried() noexcept override;
 
@@ -55,10 +56,9 @@ class Exchange final : public ListNode, private Buried, private Caller, private 
   void on_response(Response&& response) override;
   void on_end(const End& end) override;
   void on_failure(const Failure& failure) override;
-  void on_stream_error(StreamError error) override;
+  void on_stream_error(StreamError error, int answered) override;
   void on_response_sent() override;
 
-  bool normalize();                 // false: `refused_` says why
   void prepare_request();
   void forward(const Route& route, BodyPipe::Reader body);
   void respond(const Route& route);
@@ -66,26 +66,28 @@ class Exchange final : public ListNode, private Buried, private Caller, private 
   void send(ResponseHead& head, BodyPipe::Reader body);
   BodyPipe::Reader body_of(std::string_view text);
   Duration added_until(MonotonicTime head_at) const;
+  GrpcStatus grpc_outcome() const;
   void finish();
 
   ExchangeHost& host_;
-  ServerStream* stream_;        // null once it is dead
-  ExchangeContext& context_;   // an object of its own in the arena: calls that are freed after the exchange still look at it
-  Snapshot& snapshot_;          // held
+  ServerStream* stream_;      // null once it is dead
+  ExchangeContext& context_;  // an object of its own in the arena: calls that are freed after the exchange still look at it
+  Snapshot& snapshot_;        // held
   RequestMetrics* metrics_;
   const Route* route_ = nullptr;
   const PolicySpec* policy_ = nullptr;
   CallPtr call_;
-  BodyPipe* request_pipe_ = nullptr;   // valid while the arena is held
+  BodyPipe* request_pipe_ = nullptr;  // valid while the arena is held
   BodyPipe* response_pipe_ = nullptr;
   std::string_view original_target_, original_authority_, client_text_;
-  std::string_view refused_;
+  std::shared_ptr<const TlsInfo> kept_tls_;  // once its connection is closed
   MonotonicTime head_sent_at_{};
   Failure failure_;
   std::uint64_t bytes_sent_ = 0;
-  int status_ = 0;        // of the head that was sent
-  bool ended_ = false;    // the chain has told its end, or there is none
-  bool sent_ = false;     // the whole answer was handed to the kernel
+  int status_ = 0;                             // of the head that was sent
+  GrpcStatus grpc_status_ = GrpcStatus::none;  // of the upstream's answer
+  bool ended_ = false;                         // the chain has told its end, or there is none
+  bool sent_ = false;                          // the whole answer was handed to the kernel
   bool over_ = false;
 };
 

@@ -1,14 +1,12 @@
 #include "proxy/server/heartbeat.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace weir {
 
 Heartbeat::Heartbeat(Platform& platform, HostPressure& pressure, std::vector<std::unique_ptr<Worker>>& workers)
-    : platform_(platform),
-      pressure_(pressure),
-      workers_(workers),
-      timer_(platform.main_loop(), Callback::to<&Heartbeat::beat>(this)) {
+    : platform_(platform), pressure_(pressure), workers_(workers), timer_(platform.main_loop(), Callback::to<&Heartbeat::beat>(this)) {
   for (std::size_t i = 0; i < workers.size(); ++i) pulses_.push_back(std::make_shared<Pulse>());
 }
 
@@ -28,8 +26,7 @@ Duration Heartbeat::worst_delay() const {
   Duration worst{0};
   for (const auto& pulse : pulses_) {
     const bool answered = pulse->answered.load(std::memory_order_acquire) >= sent_;
-    const Duration delay =
-        answered ? Duration(pulse->delay_nanos.load(std::memory_order_relaxed)) : platform_.main_loop().now() - sent_at_;
+    const Duration delay = answered ? Duration(pulse->delay_nanos.load(std::memory_order_relaxed)) : platform_.main_loop().now() - sent_at_;
     worst = std::max(worst, delay);
   }
   return worst;
@@ -42,16 +39,21 @@ void Heartbeat::feed_watchdog() {
   platform_.supervisor().watchdog();
 }
 
+// After the beat went out: it takes longer than the delays that the beat measures.
+void Heartbeat::read_pressure(MonotonicTime now) {
+  if (pressure_at_ != MonotonicTime{} && now - pressure_at_ < kPressurePeriod) return;
+  pressure_at_ = now;
+  const PressureReading reading = platform_.pressure();  // a dozen files of /proc and /sys each time
+  pressure_.cpu.store(reading.cpu, std::memory_order_relaxed);
+  pressure_.memory.store(reading.memory, std::memory_order_relaxed);
+  pressure_.open_files.store(reading.open_files, std::memory_order_relaxed);
+}
+
 void Heartbeat::beat() {
   const MonotonicTime now = platform_.main_loop().now();
-  if (pressure_at_ == MonotonicTime{} || now - pressure_at_ >= kPressurePeriod) {  // a dozen files of /proc and /sys each time
-    pressure_at_ = now;
-    const PressureReading reading = platform_.pressure();
-    pressure_.cpu.store(reading.cpu, std::memory_order_relaxed);
-    pressure_.memory.store(reading.memory, std::memory_order_relaxed);
-    pressure_.open_files.store(reading.open_files, std::memory_order_relaxed);
-  }
-  pressure_.loop_delay_us.store(static_cast<std::uint32_t>(std::min<std::int64_t>(worst_delay().count() / 1000, UINT32_MAX)),
+  const Duration delay = worst_delay();
+  longest_delay_ = std::max(longest_delay_, delay);
+  pressure_.loop_delay_us.store(static_cast<std::uint32_t>(std::min<std::int64_t>(delay.count() / 1000, UINT32_MAX)),
                                 std::memory_order_relaxed);
   std::uint64_t served = 0;
   for (const auto& pulse : pulses_) served += pulse->served.load(std::memory_order_relaxed);
@@ -61,6 +63,7 @@ void Heartbeat::beat() {
   if (!stuck) {  // a stuck worker is asked once, not ten times a second
     feed_watchdog();
     const bool tidy = now - tidied_at_ >= kTidyPeriod;
+    const bool tidied = std::exchange(tidied_, tidy);
     if (tidy) tidied_at_ = now;
     ++sent_;
     sent_at_ = now;
@@ -73,7 +76,9 @@ void Heartbeat::beat() {
         pulse->answered.store(number, std::memory_order_release);
       });
     }
+    if (tidied) platform_.give_memory_back();
   }
+  read_pressure(now);
   timer_.arm(busy || stuck ? kBusyPeriod : kIdlePeriod);
 }
 

@@ -24,8 +24,9 @@ class Heartbeat {
 
   void start();
   void stop() { timer_.disarm(); }
-  bool all_turn() const;          // every worker answered the last beat
-  Duration worst_delay() const;   // of the last beat, so far
+  bool all_turn() const;                                     // every worker answered the last beat
+  Duration worst_delay() const;                              // of the last beat, so far
+  Duration longest_delay() const { return longest_delay_; }  // of all beats
 
  private:
   struct Pulse {  // of one worker; written by it, read by main
@@ -35,6 +36,7 @@ class Heartbeat {
   };
   void beat();
   void feed_watchdog();
+  void read_pressure(MonotonicTime now);
 
   Platform& platform_;
   HostPressure& pressure_;
@@ -43,6 +45,8 @@ class Heartbeat {
   Timer timer_;
   std::uint64_t sent_ = 0;
   std::uint64_t served_ = 0;
+  Duration longest_delay_{0};
+  bool tidied_ = false;  // the workers were asked to, and main's part is still due
   MonotonicTime sent_at_{}, fed_at_{}, tidied_at_{}, pressure_at_{};
 };
 

@@ -118,9 +118,7 @@ double HostProbe::cpus() const {
   return quota && *quota > 0 ? std::min(allowed, *quota) : allowed;
 }
 
-unsigned HostProbe::automatic_workers() const {
-  return std::clamp(static_cast<unsigned>(std::ceil(cpus())), 1U, kMostWorkers);
-}
+unsigned HostProbe::automatic_workers() const { return std::clamp(static_cast<unsigned>(std::ceil(cpus())), 1U, kMostWorkers); }
 
 std::optional<double> HostProbe::memory_share() const {
   std::optional<double> most;

@@ -19,13 +19,13 @@ class HostProbe {
 
   explicit HostProbe(std::string root = "");  // put before /proc and /sys
 
-  double cpus() const;                // affinity and quota; at least something above 0
-  unsigned automatic_workers() const;  // cpus, rounded up, 1 to kMostWorkers
+  double cpus() const;                      // affinity and quota; at least something above 0
+  unsigned automatic_workers() const;       // cpus, rounded up, 1 to kMostWorkers
   PressureReading read(MonotonicTime now);  // CPU since the last call
 
   // Parts, for tests.
-  std::optional<double> cpu_quota() const;            // in CPUs; none: unlimited or not known
-  std::optional<double> memory_share() const;         // working set over limit
+  std::optional<double> cpu_quota() const;     // in CPUs; none: unlimited or not known
+  std::optional<double> memory_share() const;  // working set over limit
   static std::optional<double> open_files_share();
 
  private:

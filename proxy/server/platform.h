@@ -13,6 +13,7 @@
 #include "proxy/base/result.h"
 #include "proxy/runtime/byte_stream.h"
 #include "proxy/runtime/event_loop.h"
+#include "proxy/runtime/file_watch.h"
 #include "proxy/runtime/name_resolver.h"
 
 namespace weir {
@@ -22,6 +23,8 @@ class Acceptor {
  public:
   virtual ~Acceptor() = default;
   virtual std::uint64_t pauses() const = 0;  // how often descriptors had run out
+  // Takes what stands in the socket's queue now, for the last moment before it is dropped: closing the socket would reset it.
+  virtual void accept_waiting() = 0;
 };
 
 // A bound, listening socket: main's, shared by all workers. Outlives its acceptors.
@@ -29,11 +32,12 @@ class SharedListener {
  public:
   virtual ~SharedListener() = default;
   virtual const Address& address() const = 0;
+  virtual void close_to_new() {}  // nobody new gets into the queue: the last acceptor empties it, and then it is closed
   virtual std::unique_ptr<Acceptor> accept_on(EventLoop& loop, AcceptHandler& handler) = 0;
 };
 
 struct ListenRequest {
-  std::string name;   // a socket handed down by the supervisor under this name is taken instead
+  std::string name;  // a socket handed down by the supervisor under this name is taken instead
   Address address;
   unsigned mode = 0;  // of a unix socket's file; 0: the umask's
 };
@@ -50,7 +54,7 @@ class Supervisor {
   virtual void ready(std::string_view status) = 0;
   virtual void reloading() = 0;
   virtual void stopping() = 0;
-  virtual void watchdog() = 0;                  // all is well
+  virtual void watchdog() = 0;                     // all is well
   virtual Duration watchdog_interval() const = 0;  // how often it wants to hear that; 0: never
 };
 
@@ -61,11 +65,14 @@ class Platform {
   virtual std::size_t workers() const = 0;
   virtual EventLoop& worker_loop(std::size_t worker) = 0;
   virtual Connector& connector(std::size_t worker) = 0;
+  virtual Connector& main_connector() = 0;  // whose streams live on main's loop
   virtual NameResolver& resolver() = 0;
-  virtual std::uint64_t seed() = 0;  // another one each time
+  virtual FileWatcher& file_watcher() = 0;  // on main's loop
+  virtual std::uint64_t seed() = 0;         // another one each time
   virtual Result<std::unique_ptr<SharedListener>> listen(const ListenRequest& request) = 0;
   virtual Result<std::unique_ptr<LogSink>> open_log(const std::string& path) = 0;
   virtual PressureReading pressure() = 0;  // since the last call
+  virtual void give_memory_back() {}       // what was freed and is still resident: once in a while, when a burst may be over
   virtual Supervisor& supervisor() = 0;
   virtual Log& log() = 0;  // the daemon's own
 };

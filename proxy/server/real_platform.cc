@@ -1,5 +1,6 @@
 #include "proxy/server/real_platform.h"
 
+#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +16,7 @@ class RealAcceptor final : public Acceptor {
  public:
   RealAcceptor(EventLoop& loop, const ListenSocket& socket, AcceptHandler& handler) : listener_(loop, socket, handler) {}
   std::uint64_t pauses() const override { return listener_.pauses(); }
+  void accept_waiting() override { listener_.accept_waiting(); }
 
  private:
   Listener listener_;
@@ -24,6 +26,7 @@ class RealListener final : public SharedListener {
  public:
   explicit RealListener(std::unique_ptr<ListenSocket> socket) : socket_(std::move(socket)) {}
   const Address& address() const override { return socket_->address(); }
+  void close_to_new() override { socket_->close_to_new(); }
   std::unique_ptr<Acceptor> accept_on(EventLoop& loop, AcceptHandler& handler) override {
     return std::make_unique<RealAcceptor>(loop, *socket_, handler);
   }
@@ -46,11 +49,14 @@ class RealLogSink final : public LogSink {
 
 RealPlatform::RealPlatform(const RealPlatformOptions& options, std::function<void(int)> on_signal)
     : main_(make_libevent_loop()),
-      log_(stderr_, [] { return weir::wall_now(); }, parse_log_level(options.log_level).value_or(LogLevel::info), options.json_log),
+      main_connector_(*main_),
+      log_(
+          stderr_, [] { return weir::wall_now(); }, parse_log_level(options.log_level).value_or(LogLevel::info), options.json_log),
       handed_down_(take_systemd_sockets()) {
   raise_open_file_limit();
   main_->on_signals({SIGTERM, SIGINT, SIGHUP}, std::move(on_signal));
-  resolver_ = std::make_unique<AresResolver>(*main_, AresOptions{options.name_servers});
+  resolver_ = std::make_unique<AresResolver>(*main_);
+  files_ = std::make_unique<InotifyWatcher>(*main_);
   const std::size_t count = options.workers != 0 ? options.workers : probe_.automatic_workers();
   for (std::size_t i = 0; i < count; ++i) {
     auto worker = std::make_unique<WorkerThread>();
@@ -103,6 +109,10 @@ void RealPlatform::reopen_logs() {
     if (const auto writer = known.lock()) writer->reopen();
   }
 }
+
+// A single long-lived object above a burst's blocks keeps all of them resident: malloc gives back by itself only what lies at the
+// end of a heap. Workers do not wait for this, unless they allocate at that very moment, which no exchange does in steady state.
+void RealPlatform::give_memory_back() { malloc_trim(0); }
 
 LogWriter::Counts RealPlatform::log_counts() const {
   LogWriter::Counts sum;

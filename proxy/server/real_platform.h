@@ -11,10 +11,11 @@
 #include <thread>
 #include <vector>
 
+#include "proxy/base/log.h"
 #include "proxy/net/ares_resolver.h"
 #include "proxy/net/listener.h"
 #include "proxy/net/tcp_stream.h"
-#include "proxy/base/log.h"
+#include "proxy/runtime/inotify_watcher.h"
 #include "proxy/runtime/libevent_loop.h"
 #include "proxy/runtime/log_writer.h"
 #include "proxy/server/host_probe.h"
@@ -27,7 +28,6 @@ struct RealPlatformOptions {
   std::size_t workers = 0;  // 0: as many as the host allows
   bool json_log = false;
   std::string log_level = "info";
-  std::string name_servers;  // instead of resolv.conf's; for tests of discovery
 };
 
 class RealPlatform final : public Platform {
@@ -38,19 +38,22 @@ class RealPlatform final : public Platform {
 
   void run() { main_->run(); }  // until stop_main()
   void stop_main() { main_->stop(); }
-  void stop_workers();          // ends and joins every worker's thread
-  void reopen_logs();           // after they were moved away (logrotate)
+  void stop_workers();                   // ends and joins every worker's thread
+  void reopen_logs();                    // after they were moved away (logrotate)
   LogWriter::Counts log_counts() const;  // of all access logs that are open
 
   EventLoop& main_loop() override { return *main_; }
   std::size_t workers() const override { return workers_.size(); }
   EventLoop& worker_loop(std::size_t worker) override { return *workers_[worker]->loop; }
   Connector& connector(std::size_t worker) override { return *workers_[worker]->connector; }
+  Connector& main_connector() override { return main_connector_; }
   NameResolver& resolver() override { return *resolver_; }
+  FileWatcher& file_watcher() override { return *files_; }
   std::uint64_t seed() override { return entropy(); }
   Result<std::unique_ptr<SharedListener>> listen(const ListenRequest& request) override;
   Result<std::unique_ptr<LogSink>> open_log(const std::string& path) override;
   PressureReading pressure() override { return probe_.read(main_->now()); }
+  void give_memory_back() override;
   Supervisor& supervisor() override { return supervisor_; }
   Log& log() override { return log_; }
 
@@ -61,6 +64,7 @@ class RealPlatform final : public Platform {
     std::thread thread;
   };
   std::unique_ptr<RealLoop> main_;
+  TcpConnector main_connector_;
   DescriptorLogSink stderr_{2};
   Log log_;
   std::vector<std::weak_ptr<LogWriter>> writers_;
@@ -68,6 +72,7 @@ class RealPlatform final : public Platform {
   SystemdSupervisor supervisor_;
   std::map<std::string, std::vector<int>> handed_down_;
   std::unique_ptr<AresResolver> resolver_;
+  std::unique_ptr<InotifyWatcher> files_;
   std::vector<std::unique_ptr<WorkerThread>> workers_;
 };
 

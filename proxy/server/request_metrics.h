@@ -10,12 +10,14 @@
 
 #include "proxy/base/time.h"
 #include "proxy/chain/failure.h"
+#include "proxy/message/grpc.h"
 #include "proxy/metrics/metrics.h"
 
 namespace weir {
 
 struct RequestOutcome {
-  int status = 0;  // of the head that was sent; 0: none
+  int status = 0;                             // of the head that was sent; 0: none
+  GrpcStatus grpc_status = GrpcStatus::none;  // of a gRPC call
   FailureKind failure = FailureKind::none;
   Duration duration{0};
   Duration added{0};  // of it, not spent in tries
@@ -26,8 +28,7 @@ struct RequestOutcome {
 class RequestMetrics {
  public:
   RequestMetrics() = default;  // counts into nothing
-  RequestMetrics(MetricsShard& shard, std::string_view listener, std::string_view route, std::string_view service,
-                 std::string_view policy);
+  RequestMetrics(MetricsShard& shard, std::string_view listener, std::string_view route, std::string_view service, std::string_view policy);
 
   void begin() { in_flight_.add(1); }
   void end(const RequestOutcome& outcome);
@@ -35,11 +36,13 @@ class RequestMetrics {
  private:
   static constexpr std::size_t kKinds = static_cast<std::size_t>(FailureKind::count_);
   Counter& by_class(int status);
+  void count_grpc(GrpcStatus status);
 
   MetricsShard* shard_ = nullptr;
   std::string listener_, route_, service_, policy_;
   std::array<Counter, 6> classes_;  // none, 1xx .. 5xx
   std::bitset<6> class_known_;
+  std::array<Counter, kGrpcStatuses> grpc_;
   std::array<Counter, kKinds> failures_;
   std::bitset<kKinds> failure_known_;
   Histogram duration_, added_;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cstring>
 
 namespace weir {
@@ -15,9 +14,7 @@ int hex_value(char c) {
   return -1;
 }
 
-bool is_alphanumeric(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
+bool is_alphanumeric(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
 
 bool is_unreserved(char c) {  // RFC 3986 2.3
   return is_alphanumeric(c) || c == '-' || c == '.' || c == '_' || c == '~';
@@ -137,13 +134,24 @@ Normalized normalize_authority(Arena& arena, std::string_view authority) {
   }
   if (!port.empty() && (port[0] != ':' || !is_port(port.substr(1)))) return {{}, "broken port in the host"};
   if (port == ":") port = {};
-  const std::string_view name = host.size() > 1 && host.back() == '.' ? host.substr(0, host.size() - 1) : host;
+  if (host.empty() && !authority.empty()) return {{}, "broken host"};
+  const std::string_view name = host.ends_with('.') ? host.substr(0, host.size() - 1) : host;
+  if (name.ends_with('.') || (name.empty() && !host.empty())) return {{}, "broken host"};  // "a..": who takes one dot off has another host
   if (!upper && name.size() + port.size() == authority.size()) return {authority, {}};
   char* out = arena.make_array<char>(name.size() + port.size());
-  std::transform(name.begin(), name.end(), out,
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  std::transform(name.begin(), name.end(), out, [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
   std::copy(port.begin(), port.end(), out + name.size());
   return {std::string_view(out, name.size() + port.size()), {}};
+}
+
+std::string_view normalize_request(Arena& arena, RequestHead& head) {
+  const Normalized authority = normalize_authority(arena, head.authority);
+  if (!authority.refused.empty()) return authority.refused;
+  head.authority = authority.text;
+  if (head.method == Method::connect) return {};  // has no target
+  const Normalized target = normalize_target(arena, head.target);
+  if (target.refused.empty()) head.target = target.text;
+  return target.refused;
 }
 
 std::string_view rewrite_prefix(Arena& arena, std::string_view target, std::string_view prefix, std::string_view replacement) {
@@ -151,35 +159,14 @@ std::string_view rewrite_prefix(Arena& arena, std::string_view target, std::stri
   // Exactly one slash where the two meet: /cart/ -> /, /cart -> /basket and /cart -> / all join by segment.
   const bool rest_is_path = !rest.empty() && rest[0] != '?';
   if (rest_is_path && rest[0] == '/' && !replacement.empty() && replacement.back() == '/') rest.remove_prefix(1);
-  const bool slash = (rest_is_path && rest[0] != '/' && (replacement.empty() || replacement.back() != '/')) ||
-                     (!rest_is_path && replacement.empty());
+  const bool slash =
+      (rest_is_path && rest[0] != '/' && (replacement.empty() || replacement.back() != '/')) || (!rest_is_path && replacement.empty());
   const std::size_t size = replacement.size() + (slash ? 1 : 0) + rest.size();
   char* out = arena.make_array<char>(size);
   char* at = std::copy(replacement.begin(), replacement.end(), out);
   if (slash) *at++ = '/';
   std::copy(rest.begin(), rest.end(), at);
   return {out, size};
-}
-
-std::uint64_t hash_text(std::string_view text) {
-  std::uint64_t hash = 0x9e3779b97f4a7c15U ^ text.size();
-  while (!text.empty()) {
-    const std::size_t taken = std::min<std::size_t>(text.size(), 8);
-    std::uint64_t word = 0;
-    if (taken == 8) {
-      std::memcpy(&word, text.data(), 8);
-      if constexpr (std::endian::native == std::endian::big) word = __builtin_bswap64(word);
-    } else {
-      for (std::size_t i = 0; i < taken; ++i) {
-        word |= static_cast<std::uint64_t>(static_cast<unsigned char>(text[i])) << (8 * i);
-      }
-    }
-    hash = (hash ^ word) * 0xbf58476d1ce4e5b9U;
-    hash ^= hash >> 29;
-    text.remove_prefix(taken);
-  }
-  hash = (hash ^ (hash >> 30)) * 0x94d049bb133111ebU;  // the finish of splitmix64
-  return hash ^ (hash >> 31);
 }
 
 }  // namespace weir

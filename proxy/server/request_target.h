@@ -3,9 +3,9 @@
 // They never guess: what two readers could understand differently is refused (RFC 3986 6.2.2, RFC 9110 4.2.3).
 #pragma once
 
-#include <cstdint>
 #include <string_view>
 
+#include "proxy/message/head.h"
 #include "proxy/runtime/arena.h"
 
 namespace weir {
@@ -23,10 +23,10 @@ Normalized normalize_target(Arena& arena, std::string_view target);
 // "Example.COM.:8080" becomes "example.com:8080". Refused: user information, blanks, anything that is no host and port.
 Normalized normalize_authority(Arena& arena, std::string_view authority);
 
+// Both of a request, in place: all that happens to it before routes are matched. Empty, or why it is refused; static text.
+std::string_view normalize_request(Arena& arena, RequestHead& head);
+
 // /cart/x?q with /cart -> / becomes /x?q. The caller has matched the prefix by segment; never leaves an empty path.
 std::string_view rewrite_prefix(Arena& arena, std::string_view target, std::string_view prefix, std::string_view replacement);
-
-// The same text gives the same hash in every process, so that ramps, splits and samples agree along a call's way.
-std::uint64_t hash_text(std::string_view text);
 
 }  // namespace weir

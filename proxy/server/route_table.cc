@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "proxy/server/request_target.h"
 #include "proxy/upstream/directory.h"
 #include "proxy/upstream/worker_services.h"
 
@@ -10,8 +11,7 @@ namespace {
 
 std::string lower_case(std::string_view text) {
   std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  std::transform(out.begin(), out.end(), out.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
   return out;
 }
 
@@ -34,6 +34,19 @@ void CompiledEdits::apply(Headers& headers) const {
     headers.remove(one.name);
     headers.add_view(one.name, one.value, one.id);
   }
+}
+
+std::size_t first_match(const std::vector<RouteConfig>& routes, const RequestHead& head) {
+  std::size_t index = 0;
+  while (index < routes.size() && !routes[index].match.unconditional() && !routes[index].match.matches(head)) ++index;
+  return index;
+}
+
+void edit_request(const RouteConfig& route, const CompiledEdits& edits, Arena& arena, RequestHead& head) {
+  if (route.rewrite_prefix && head.target != "*") {
+    head.target = rewrite_prefix(arena, head.target, route.match.path_prefix, *route.rewrite_prefix);
+  }
+  edits.apply(head.headers);
 }
 
 const RouteTarget& Route::pick(std::uint64_t hash) const {
@@ -78,10 +91,8 @@ RouteTable::RouteTable(const ListenerConfig& listener, const RouteTableParts& pa
 }
 
 const Route* RouteTable::match(const RequestHead& head) const {
-  for (const Route& route : routes_) {
-    if (route.config->match.unconditional() || route.config->match.matches(head)) return &route;
-  }
-  return nullptr;
+  const std::size_t index = first_match(listener_.routes, head);
+  return index < routes_.size() ? &routes_[index] : nullptr;
 }
 
 }  // namespace weir

@@ -31,6 +31,12 @@ struct CompiledEdits {
   void apply(Headers& headers) const;
 };
 
+// The index of the first route that takes the request; routes.size() when none does.
+std::size_t first_match(const std::vector<RouteConfig>& routes, const RequestHead& head);
+
+// What the route changes before the request is sent on: rewrite, then edits, compiled from request_headers; they outlive the head.
+void edit_request(const RouteConfig& route, const CompiledEdits& edits, Arena& arena, RequestHead& head);
+
 struct RouteTarget {
   std::string service;
   const PolicySpec* policy = nullptr;

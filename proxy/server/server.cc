@@ -8,24 +8,23 @@
 
 namespace weir {
 
-struct Server::Next {
-  std::map<std::string, std::shared_ptr<ListenerShare>> shares;
-  std::string log_path;
-  std::shared_ptr<LogSink> log;
-};
-
 Server::Server(Platform& platform, MetricsRegistry& metrics, ServerHooks hooks)
     : platform_(platform),
       metrics_(metrics),
       hooks_(std::move(hooks)),
       states_(std::make_unique<StateStore>(platform.seed())),
-      directory_(std::make_unique<ServiceDirectory>(platform.main_loop(), platform.resolver(), platform.seed())),
+      directory_(std::make_unique<ServiceDirectory>(platform.main_loop(), platform.resolver(), platform.seed(),
+                                                    DirectoryParts{&platform.main_connector(), &metrics.shard(0), &platform.log()})),
+      files_(platform.main_loop(), platform.file_watcher(), Callback::to<&Server::on_files_changed>(this)),
+      tls_(platform.main_loop(), platform.log()),
+      hand_out_timer_(platform.main_loop(), Callback::to<&Server::hand_out>(this)),
       drain_timer_(platform.main_loop(), Callback::to<&Server::ask_status>(this)),
       stop_timer_(platform.main_loop(), Callback::to<&Server::on_stop_timeout>(this)) {
   for (std::size_t i = 0; i < platform.workers(); ++i) {
-    workers_.push_back(std::make_unique<Worker>(WorkerParts{platform.worker_loop(i), platform.connector(i), *directory_, *states_,
-                                                            metrics, pressure_, static_cast<std::uint32_t>(i), platform.seed()}));
+    workers_.push_back(std::make_unique<Worker>(WorkerParts{platform.worker_loop(i), platform.connector(i), *directory_, *states_, metrics,
+                                                            pressure_, platform.log(), static_cast<std::uint32_t>(i), platform.seed()}));
   }
+  directory_->equip({hooks_.read_endpoints, &platform.file_watcher(), &platform.log()});
   heartbeat_ = std::make_unique<Heartbeat>(platform, pressure_, workers_);
   admin_ = std::make_unique<AdminServer>(platform, metrics, *this);
   collectors_.push_back(directory_->publish_metrics(metrics));
@@ -61,116 +60,8 @@ Result<void> Server::start(std::shared_ptr<const Config> config) {
   if (!taken) return taken;
   phase_ = Phase::starting;
   heartbeat_->start();
+  watch_files();
   return {};
-}
-
-Result<void> Server::reload() {
-  if (phase_ != Phase::starting && phase_ != Phase::running) return Error{"weir is ending", 0};
-  if (unapplied_ != 0) {
-    reload_wanted_ = true;
-    return {};
-  }
-  platform_.supervisor().reloading();
-  Result<std::shared_ptr<const Config>> loaded = hooks_.load();
-  Result<void> taken = loaded.ok() ? take(std::move(loaded).value()) : Result<void>(loaded.error());
-  last_reload_ok_ = taken.ok();
-  last_reload_at_ = platform_.main_loop().wall_now();
-  last_error_ = taken.ok() ? std::string() : taken.error().message;
-  if (!taken.ok()) {
-    platform_.log().error("the configuration was not taken, the last one stays", {{"reason", last_error_}});
-    platform_.supervisor().ready("running; the last reload was refused");
-  }
-  return taken;
-}
-
-// Everything that can fail, before anything changes.
-Result<Server::Next> Server::prepare(const Config& config) {
-  Next next;
-  for (const ListenerConfig& listener : config.listeners) {
-    const std::string key(listener.listen.text());
-    const auto kept = shares_.find(key);
-    if (kept != shares_.end()) {
-      next.shares.emplace(*kept);
-      continue;
-    }
-    Result<std::unique_ptr<SharedListener>> opened = platform_.listen({listener.name, listener.listen, 0});
-    if (!opened) return Error{concat("listener ", listener.name, ": ", opened.error().message), opened.error().code};
-    auto share = std::make_shared<ListenerShare>();
-    share->socket = std::move(opened).value();
-    next.shares.emplace(key, std::move(share));
-  }
-  if (config.access_log) {
-    next.log_path = config.access_log->path;
-    if (next.log_path == log_path_) {
-      next.log = log_;
-    } else {
-      Result<std::unique_ptr<LogSink>> opened = platform_.open_log(next.log_path);
-      if (!opened) return Error{concat("access_log: ", opened.error().message), opened.error().code};
-      next.log = std::move(opened).value();
-    }
-  }
-  Result<void> admin = admin_->prepare(config.admin);  // last: what it opens stays open until it is committed or prepared again
-  if (!admin) return admin.error();
-  return next;
-}
-
-Result<void> Server::take(std::shared_ptr<const Config> config) {
-  if (config->listeners.empty()) return Error{"there are no listeners: nothing to run", 0};
-  if (config->workers != 0 && config->workers != platform_.workers() && phase_ != Phase::created) {
-    platform_.log().warning("workers: a new number takes effect at the next start", {{"workers", platform_.workers()}});
-  }
-  Result<Next> next = prepare(*config);
-  if (!next) return next.error();
-  config_ = std::move(config);
-  shares_ = std::move(next->shares);
-  log_path_ = std::move(next->log_path);
-  log_ = std::move(next->log);
-  ++generation_;
-  admin_->commit();
-  if (const auto level = parse_log_level(config_->log.level)) platform_.log().set_level(*level);
-  platform_.log().set_json(config_->log.json);
-  metrics_.set_max_series(config_->metrics.max_series);
-  directory_->apply(config_->services, UpstreamOptions{config_->metrics.endpoint_labels});
-  states_->begin_generation();
-  WorkerPlan plan;
-  plan.config = config_;
-  plan.generation = generation_;
-  for (const ListenerConfig& listener : config_->listeners) {
-    plan.listeners.push_back({listener.name, shares_.at(std::string(listener.listen.text()))});
-  }
-  plan.access_log = log_;
-  if (config_->access_log) {
-    const AccessLogConfig& log = *config_->access_log;
-    plan.access_log_rules = {log.when.statuses, log.when.slower_than, log.when.decided, log.sample};
-  }
-  hand_out(plan);
-  return {};
-}
-
-template <class F>
-void Server::post_all(const F& task) {
-  for (const auto& one : workers_) {
-    Worker* worker = one.get();
-    worker->loop().post([worker, task] { task(*worker); });
-  }
-}
-
-void Server::hand_out(const WorkerPlan& plan) {
-  unapplied_ = workers_.size();
-  post_all([this, plan](Worker& worker) {
-    worker.apply(plan);
-    platform_.main_loop().post([this] { on_applied(); });
-  });
-}
-
-void Server::on_applied() {
-  if (--unapplied_ != 0) return;
-  states_->end_generation();
-  applied_ = true;
-  if (phase_ == Phase::starting) phase_ = Phase::running;
-  if (phase_ == Phase::running) platform_.supervisor().ready("running");
-  platform_.log().info("the configuration is served", {{"generation", generation_}, {"workers", workers_.size()}});
-  if (std::exchange(reload_wanted_, false)) static_cast<void>(reload());
 }
 
 void Server::terminate() {
@@ -191,6 +82,7 @@ void Server::drain() {
   drain_deadline_ = drain_began_ + config_->drain_timeout;
   platform_.supervisor().stopping();
   platform_.log().info("draining, inbound first", {{"timeout_seconds", config_->drain_timeout}});
+  hand_out_timer_.disarm();  // too late for that
   post_all([](Worker& worker) {
     worker.stop_accepting(Direction::inbound);
     worker.begin_drain(Direction::inbound);
@@ -209,9 +101,7 @@ void Server::ask_status() {
   }
   unanswered_ = workers_.size();
   total_ = WorkerStatus();
-  post_all([this](Worker& worker) {
-    platform_.main_loop().post([this, status = worker.status()] { on_status(status); });
-  });
+  post_all([this](Worker& worker) { platform_.main_loop().post([this, status = worker.status()] { on_status(status); }); });
   drain_timer_.arm(kDrainTick);
 }
 
@@ -255,6 +145,9 @@ void Server::stop() {
   const bool ran = phase_ != Phase::created;
   phase_ = Phase::stopping;
   drain_timer_.disarm();
+  files_.stop();
+  tls_.stop();
+  hand_out_timer_.disarm();
   heartbeat_->stop();
   if (!ran) return end(true);
   stop_timer_.arm(kStopWithin);
@@ -285,23 +178,25 @@ MetricsRegistry::Snapshot gauge_row(const char* name, const char* help, double v
 }  // namespace
 
 void Server::collect(std::vector<MetricsRegistry::Snapshot>& rows) const {
-  rows.push_back(gauge_row("weir_config_generation", "Which configuration since the start is served.",
-                           static_cast<double>(generation_)));
+  rows.push_back(gauge_row("weir_config_generation", "Which configuration since the start is served.", static_cast<double>(generation_)));
   rows.push_back(gauge_row("weir_config_last_reload_success", "1 when the last reload was taken, 0 when it was refused.",
-                           last_reload_ok_ ? 1 : 0));
+                           last_.error.empty() ? 1 : 0));
   rows.push_back(gauge_row("weir_config_last_reload_timestamp_seconds", "When the last reload was tried; 0: never.",
-                           static_cast<double>(last_reload_at_.time_since_epoch().count()) * 1e-9));
+                           static_cast<double>(last_.tried_at.time_since_epoch().count()) * 1e-9));
   rows.push_back(gauge_row("weir_ready", "1 while /readyz says so.", ready() ? 1 : 0));
   rows.push_back(gauge_row("weir_workers", "Worker threads.", static_cast<double>(workers_.size())));
   rows.push_back(gauge_row("weir_host_cpu_ratio", "CPU used, of the CPUs that weir may use.", pressure_.cpu * 1e-3));
   rows.push_back(gauge_row("weir_host_memory_ratio", "Memory used, of the limit of weir's cgroup.", pressure_.memory * 1e-3));
   rows.push_back(gauge_row("weir_host_open_files_ratio", "Open files, of the limit.", pressure_.open_files * 1e-3));
-  rows.push_back(gauge_row("weir_loop_delay_seconds", "How long the slowest worker took to turn to a new task.",
-                           pressure_.loop_delay_us * 1e-6));
+  rows.push_back(
+      gauge_row("weir_loop_delay_seconds", "How long the slowest worker took to turn to a new task.", pressure_.loop_delay_us * 1e-6));
+  rows.push_back(gauge_row("weir_loop_delay_max_seconds", "The longest that any worker took for that since the start.",
+                           static_cast<double>(heartbeat_->longest_delay().count()) * 1e-9));
   MetricsRegistry::Snapshot build{"weir_build_info", "Always 1; which weir this is.", MetricKind::gauge, {"version"}, {}};
   build.samples.emplace_back().labels = {WEIR_VERSION};
   build.samples.back().value = 1;
   rows.push_back(std::move(build));
+  tls_.collect(rows);
   collect_states(*states_, platform_.main_loop().now(), rows);
 }
 

@@ -16,6 +16,7 @@ Worker::Worker(const WorkerParts& parts)
       directory_(parts.directory),
       states_(parts.states),
       pressure_(parts.pressure),
+      log_(parts.log),
       services_(std::make_unique<WorkerServices>(context_, parts.connector, parts.directory)),
       free_unused_(parts.loop, Callback::to<&Worker::free_unused>(this)) {}
 
@@ -50,19 +51,17 @@ void Worker::apply(const WorkerPlan& plan) {
   std::vector<std::unique_ptr<WorkerListener>> old = std::move(listeners_);
   listeners_.clear();
   for (const WorkerPlan::Listener& wanted : plan.listeners) {
-    const auto found = std::find_if(old.begin(), old.end(),
-                                    [&](const auto& one) { return one != nullptr && one->name() == wanted.name; });
+    const auto found = std::find_if(old.begin(), old.end(), [&](const auto& one) { return one != nullptr && one->name() == wanted.name; });
     if (found != old.end()) {
       listeners_.push_back(std::move(*found));
     } else {
-      listeners_.push_back(std::make_unique<WorkerListener>(context_, wanted.name, wanted.share));
+      listeners_.push_back(std::make_unique<WorkerListener>(context_, wanted.name, log_));
     }
     WorkerListener& listener = *listeners_.back();
     const RouteTable* routes = next.table(wanted.name);
     CHECK(routes != nullptr);
     listener.apply(next, *routes, access_log_.get());
-    listener.use_socket(wanted.share);
-    listener.start();
+    listener.use_socket(wanted.share, wanted.socket);
   }
   for (auto& one : old) {
     if (one == nullptr) continue;
@@ -116,6 +115,7 @@ void Worker::tidy() {
 
 WorkerStatus Worker::status() const {
   WorkerStatus status;
+  status.exchanges = exchanges_of_gone_;
   const auto add = [&status](const WorkerListener& one) {
     status.exchanges += one.exchanges();
     if (one.inbound()) {
@@ -133,15 +133,15 @@ WorkerStatus Worker::status() const {
 }
 
 void Worker::drop_left() {
-  leaving_.erase(std::remove_if(leaving_.begin(), leaving_.end(),
-                                [](const auto& one) { return one->connections() == 0 && one->in_flight() == 0; }),
-                 leaving_.end());
+  const auto gone = std::stable_partition(leaving_.begin(), leaving_.end(),
+                                          [](const auto& one) { return one->connections() != 0 || one->in_flight() != 0; });
+  for (auto one = gone; one != leaving_.end(); ++one) exchanges_of_gone_ += (*one)->exchanges();
+  leaving_.erase(gone, leaving_.end());
 }
 
 // On a turn of its own: what was dropped with the last exchange of a snapshot has been freed by then.
 void Worker::free_unused() {
-  snapshots_.erase(std::remove_if(snapshots_.begin(), snapshots_.end(), [](const auto& one) { return !one->held(); }),
-                   snapshots_.end());
+  snapshots_.erase(std::remove_if(snapshots_.begin(), snapshots_.end(), [](const auto& one) { return !one->held(); }), snapshots_.end());
 }
 
 }  // namespace weir

@@ -19,6 +19,7 @@ struct WorkerParts {  // all outlive the worker
   StateStore& states;
   MetricsRegistry& metrics;
   const HostPressure& pressure;
+  Log& log;
   std::uint32_t index = 0;
   std::uint64_t seed = 0;
 };
@@ -28,6 +29,7 @@ struct WorkerPlan {
   struct Listener {
     std::string name;
     std::shared_ptr<ListenerShare> share;
+    std::shared_ptr<SharedListener> socket;  // the share's, which is main's to read
   };
   std::shared_ptr<const Config> config;
   std::uint64_t generation = 0;
@@ -39,7 +41,7 @@ struct WorkerPlan {
 struct WorkerStatus {
   std::uint32_t inbound_connections = 0, inbound_in_flight = 0;
   std::uint32_t outbound_connections = 0, outbound_in_flight = 0;
-  std::uint64_t exchanges = 0;        // begun so far, by listeners that are still there
+  std::uint64_t exchanges = 0;        // begun so far
   MonotonicTime outbound_activity{};  // when the last outbound exchange began or ended
 };
 
@@ -53,7 +55,7 @@ class Worker {
   EventLoop& loop() { return context_.loop; }  // post() to it, from any thread
 
   // On the loop's thread:
-  void apply(const WorkerPlan& plan);   // builds the chains and swaps; running exchanges keep what they started with
+  void apply(const WorkerPlan& plan);  // builds the chains and swaps; running exchanges keep what they started with
   void stop_accepting(Direction direction);
   void begin_drain(Direction direction);  // answers say Connection: close
   void close_idle(Direction direction);   // and the others as soon as they are idle
@@ -61,6 +63,9 @@ class Worker {
   void tidy();                            // once in a while: gives back what a burst left behind, copies counts
   WorkerStatus status() const;
   std::size_t snapshots() const { return snapshots_.size(); }  // more than one while old exchanges run
+  // What exchanges hold at this moment: at rest, nothing.
+  std::size_t arenas_in_use() const { return arenas_.in_use(); }
+  std::size_t chunks_in_use() const { return buffers_.chunks_in_use(); }
 
  private:
   template <class F>
@@ -76,6 +81,7 @@ class Worker {
   ServiceDirectory& directory_;
   StateStore& states_;
   const HostPressure& pressure_;
+  Log& log_;
   std::shared_ptr<LogSink> log_sink_;
   std::unique_ptr<AccessLog> access_log_;
   std::unique_ptr<WorkerServices> services_;
@@ -83,6 +89,7 @@ class Worker {
   Deferred free_unused_;
   std::vector<std::unique_ptr<WorkerListener>> listeners_;
   std::vector<std::unique_ptr<WorkerListener>> leaving_;  // until their connections are closed
+  std::uint64_t exchanges_of_gone_ = 0;                   // begun by listeners that are not there any more
 };
 
 }  // namespace weir

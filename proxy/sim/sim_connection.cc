@@ -8,8 +8,7 @@
 
 namespace weir {
 
-SimConnection::SimConnection(SimNet& owner, std::uint64_t number, const SimConditions& treated, const Address& target,
-                             const Address& from)
+SimConnection::SimConnection(SimNet& owner, std::uint64_t number, const SimConditions& treated, const Address& target, const Address& from)
     : net(owner), id(number), conditions(treated), to(target) {
   ends_[0].address = from;
   ends_[1].address = target;

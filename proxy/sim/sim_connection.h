@@ -27,8 +27,8 @@ class SimConnection {
     std::size_t read = 0;
     MonotonicTime last_arrival{};
     std::vector<std::pair<Arrival, std::size_t>> held;  // arrived while stalled
-    bool open = false;      // the handshake is done and this end has not reset
-    bool fin_sent = false;  // by this end
+    bool open = false;                                  // the handshake is done and this end has not reset
+    bool fin_sent = false;                              // by this end
     bool fin_arrived = false;
     bool reset_arrived = false;
     bool closed = false;

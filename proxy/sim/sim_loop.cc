@@ -58,6 +58,10 @@ SimWorld::EventId SimWorld::schedule_at(SimLoop& loop, MonotonicTime time, std::
   return add(std::max(time, now_), Event{&loop, nullptr, std::move(task)});
 }
 
+std::size_t SimWorld::pending(const SimLoop& loop) const {
+  return static_cast<std::size_t>(std::count_if(queue_.begin(), queue_.end(), [&](const auto& one) { return one.second.loop == &loop; }));
+}
+
 void SimWorld::cancel(EventId id) {
   if (id) queue_.erase(id);
 }
@@ -123,9 +127,7 @@ SimLoop::~SimLoop() {
   world_.remove_loop(*this);
 }
 
-std::unique_ptr<IoWatch> SimLoop::watch(int, IoHandler&) {
-  check_failed("a simulated loop has no descriptors", __FILE__, __LINE__);
-}
+std::unique_ptr<IoWatch> SimLoop::watch(int, IoHandler&) { check_failed("a simulated loop has no descriptors", __FILE__, __LINE__); }
 
 void SimLoop::post(std::function<void()> task) {
   if (!stopped_) world_.schedule_at(*this, world_.now(), std::move(task));
@@ -139,9 +141,7 @@ void SimLoop::run() {
 
 void SimLoop::stop() { stopped_ = true; }
 
-void SimLoop::arm_timer(Timer& timer) {
-  timer.sequence_ = world_.add(timer.deadline_, SimWorld::Event{this, &timer, {}}).sequence;
-}
+void SimLoop::arm_timer(Timer& timer) { timer.sequence_ = world_.add(timer.deadline_, SimWorld::Event{this, &timer, {}}).sequence; }
 
 void SimLoop::disarm_timer(Timer& timer) { world_.queue_.erase({timer.deadline_, timer.sequence_}); }
 

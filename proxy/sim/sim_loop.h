@@ -42,8 +42,8 @@ class SimWorld {
   MonotonicTime now() const { return now_; }
   WallTime wall_now() const;  // a fixed day, 2026-01-01, plus the time that has passed
 
-  void run_ready();              // all that is due at this instant; time stands still
-  void advance(Duration by);     // all that is due until then, then time is there
+  void run_ready();           // all that is due at this instant; time stands still
+  void advance(Duration by);  // all that is due until then, then time is there
   void advance_to(MonotonicTime time);
   // Jumps from event to event until nothing is left (true) or the limit is reached (false: somebody re-arms for ever).
   bool run_until_idle(Duration limit = std::chrono::hours(1));
@@ -55,6 +55,7 @@ class SimWorld {
   void cancel(EventId id);
 
   std::size_t pending() const { return queue_.size(); }
+  std::size_t pending(const SimLoop& loop) const;   // of one loop: its timers and tasks
   std::uint64_t events() const { return events_; }  // dispatched so far
   std::uint64_t hash() const { return hash_; }      // of all events so far: time, loop, kind, and what was noted
   void note(std::uint64_t value);                   // mixes a fact (bytes moved, a status) into the hash
@@ -87,7 +88,7 @@ class SimWorld {
 
 class SimLoop final : public EventLoop {
  public:
-  SimLoop();                         // with a world of its own
+  SimLoop();                          // with a world of its own
   explicit SimLoop(SimWorld& world);  // one of several; SimWorld::add_loop() makes these too
   ~SimLoop() override;
 
@@ -105,9 +106,7 @@ class SimLoop final : public EventLoop {
   void run_ready() { world_.run_ready(); }
   void advance(Duration by) { world_.advance(by); }
   bool run_until_idle(Duration limit = std::chrono::hours(1)) { return world_.run_until_idle(limit); }
-  bool run_until(const std::function<bool()>& done, Duration limit = std::chrono::hours(1)) {
-    return world_.run_until(done, limit);
-  }
+  bool run_until(const std::function<bool()>& done, Duration limit = std::chrono::hours(1)) { return world_.run_until(done, limit); }
 
  private:
   friend class SimWorld;

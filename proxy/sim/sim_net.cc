@@ -10,9 +10,7 @@ namespace weir {
 
 struct SimNet::LoopConnector final : Connector {
   LoopConnector(SimNet& owner, SimLoop& at) : net(owner), loop(at) {}
-  std::unique_ptr<ByteStream> connect(const Address& to, ByteStreamHandler& handler) override {
-    return net.connect_on(loop, to, handler);
-  }
+  std::unique_ptr<ByteStream> connect(const Address& to, ByteStreamHandler& handler) override { return net.connect_on(loop, to, handler); }
   SimNet& net;
   SimLoop& loop;
 };
@@ -21,9 +19,7 @@ SimNet::SimNet(SimLoop& loop) : loop_(loop), random_(loop.world().random().next(
 
 SimNet::~SimNet() { WEIR_CHECK(open_streams_ == 0); }
 
-std::unique_ptr<ByteStream> SimNet::connect(const Address& to, ByteStreamHandler& handler) {
-  return connect_on(loop_, to, handler);
-}
+std::unique_ptr<ByteStream> SimNet::connect(const Address& to, ByteStreamHandler& handler) { return connect_on(loop_, to, handler); }
 
 Connector& SimNet::connector(SimLoop& loop) {
   std::unique_ptr<LoopConnector>& connector = connectors_[&loop];
@@ -48,9 +44,7 @@ void SimNet::stop_listening(const Address& at, const AcceptHandler& handler) {
   if (all.empty()) listeners_.erase(found);
 }
 
-SimConditions& SimNet::conditions(const Address& to) {
-  return conditions_.try_emplace(std::string(to.text()), defaults_).first->second;
-}
+SimConditions& SimNet::conditions(const Address& to) { return conditions_.try_emplace(std::string(to.text()), defaults_).first->second; }
 
 const SimConditions& SimNet::conditions_of(const Address& to) const {
   const auto found = conditions_.find(to.text());
@@ -68,19 +62,17 @@ std::unique_ptr<ByteStream> SimNet::connect_on(SimLoop& loop, const Address& to,
   auto stream = std::make_unique<SimStream>(connection, 0, loop);
   stream->set_handler(&handler);
   if (random_.chance(connection.conditions.black_hole)) return stream;
-  connection.answer = later(loop, world().now() + connection.conditions.delay, connection,
-                            [this](SimConnection& arrived) { answer_connect(arrived); });
+  connection.answer =
+      later(loop, world().now() + connection.conditions.delay, connection, [this](SimConnection& arrived) { answer_connect(arrived); });
   return stream;
 }
 
-SimWorld::EventId SimNet::later(SimLoop& loop, MonotonicTime time, SimConnection& connection,
-                                std::function<void(SimConnection&)> task) {
-  return world().schedule_at(
-      loop, time, [this, alive = std::weak_ptr<int>(alive_), id = connection.id, what = std::move(task)] {
-        if (alive.expired()) return;
-        const auto found = connections_.find(id);
-        if (found != connections_.end()) what(*found->second);
-      });
+SimWorld::EventId SimNet::later(SimLoop& loop, MonotonicTime time, SimConnection& connection, std::function<void(SimConnection&)> task) {
+  return world().schedule_at(loop, time, [this, alive = std::weak_ptr<int>(alive_), id = connection.id, what = std::move(task)] {
+    if (alive.expired()) return;
+    const auto found = connections_.find(id);
+    if (found != connections_.end()) what(*found->second);
+  });
 }
 
 // The SYN has arrived: the listener's kernel answers at once, whether or not the listener ever accepts.

@@ -25,17 +25,17 @@ class SimStream;
 
 // How the network treats connections to one address. Chances are drawn from the network's seed.
 struct SimConditions {
-  Duration delay{0};                               // one way
-  Duration jitter{0};                              // added, uniformly; order is kept, so late segments join earlier ones
-  std::size_t window = std::size_t{64} * 1024;     // bytes under way and unread, in each direction; then write() would block
-  double fragment = 0;                             // chance that a write travels in two segments
-  double short_read = 0;                           // chance that a read gives a part of what waits
-  double short_write = 0;                          // chance that a write takes a part of what has room
-  double refuse = 0;                               // chance that a connect is refused; 1 = always
-  double black_hole = 0;                           // chance that a connect is never answered
-  double reset = 0;                                // chance that a connection is reset ...
-  double stall = 0;                                // ... or stands still for ever ...
-  std::size_t within = std::size_t{16} * 1024;     // ... at a random one of the first so many bytes, both ways counted
+  Duration delay{0};                            // one way
+  Duration jitter{0};                           // added, uniformly; order is kept, so late segments join earlier ones
+  std::size_t window = std::size_t{64} * 1024;  // bytes under way and unread, in each direction; then write() would block
+  double fragment = 0;                          // chance that a write travels in two segments
+  double short_read = 0;                        // chance that a read gives a part of what waits
+  double short_write = 0;                       // chance that a write takes a part of what has room
+  double refuse = 0;                            // chance that a connect is refused; 1 = always
+  double black_hole = 0;                        // chance that a connect is never answered
+  double reset = 0;                             // chance that a connection is reset ...
+  double stall = 0;                             // ... or stands still for ever ...
+  std::size_t within = std::size_t{16} * 1024;  // ... at a random one of the first so many bytes, both ways counted
 };
 
 class SimNet final : public Connector {
@@ -51,7 +51,7 @@ class SimNet final : public Connector {
   // Listening twice on one address (two workers) shares its connections out by chance. Nobody listens: refused.
   void listen(const Address& at, AcceptHandler& handler) { listen(loop_, at, handler); }
   void listen(SimLoop& loop, const Address& at, AcceptHandler& handler);
-  void stop_listening(const Address& at);                           // all of them; who waits to be accepted is reset
+  void stop_listening(const Address& at);  // all of them; who waits to be accepted is reset
   void stop_listening(const Address& at, const AcceptHandler& handler);
 
   // For connections made from now on, to one address or to all that have no conditions of their own.

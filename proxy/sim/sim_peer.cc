@@ -87,8 +87,7 @@ void SimPeer::tell() {
   if (on_change) on_change(*this);
 }
 
-SimServer::SimServer(SimNet& net, SimLoop& loop, const Address& at, Script script)
-    : net_(net), at_(at), script_(std::move(script)) {
+SimServer::SimServer(SimNet& net, SimLoop& loop, const Address& at, Script script) : net_(net), at_(at), script_(std::move(script)) {
   net_.listen(loop, at_, *this);
 }
 

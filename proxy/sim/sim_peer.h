@@ -16,8 +16,8 @@ namespace weir {
 
 class SimPeer final : private ByteStreamHandler {
  public:
-  SimPeer(Connector& connector, const Address& to);           // a client
-  explicit SimPeer(std::unique_ptr<ByteStream> stream);       // an accepted end
+  SimPeer(Connector& connector, const Address& to);      // a client
+  explicit SimPeer(std::unique_ptr<ByteStream> stream);  // an accepted end
 
   // What has arrived and was not taken away; take() empties it.
   const std::string& received() const { return received_; }
@@ -30,9 +30,9 @@ class SimPeer final : private ByteStreamHandler {
   void pause_reading(bool paused);
 
   bool connected() const { return connected_; }
-  bool ended() const { return ended_; }         // FIN has arrived
+  bool ended() const { return ended_; }  // FIN has arrived
   bool open() const { return stream_ != nullptr; }
-  int error() const { return error_; }          // errno of the connect, of a read or of a write
+  int error() const { return error_; }  // errno of the connect, of a read or of a write
   std::size_t unsent() const { return unsent_.size(); }
   ByteStream* stream() { return stream_.get(); }
 
@@ -62,8 +62,8 @@ class SimServer final : private AcceptHandler {
   SimServer(SimNet& net, SimLoop& loop, const Address& at, Script script = {});
   ~SimServer();
 
-  std::size_t accepted() const { return accepted_; }          // ever
-  std::size_t open() const;                                   // now
+  std::size_t accepted() const { return accepted_; }           // ever
+  std::size_t open() const;                                    // now
   SimPeer& peer(std::size_t index) { return *peers_[index]; }  // in the order of arrival, closed ones included
   SimPeer& last() { return *peers_.back(); }
 

@@ -19,14 +19,27 @@
 
 namespace weir {
 
+class Connector;
+class Log;
 class MetricsRegistry;
+class MetricsShard;
+
+// What main's side of services needs beside loop and names; all outlive the directory.
+struct DirectoryParts {
+  Connector* connector = nullptr;   // on main's loop, for health checks; null: nothing is probed
+  MetricsShard* metrics = nullptr;  // main's; null: nothing is probed nor counted
+  Log* log = nullptr;               // null: nothing is said
+};
 
 class ServiceDirectory {
  public:
-  ServiceDirectory(EventLoop& main_loop, NameResolver& resolver, std::uint64_t seed);
+  ServiceDirectory(EventLoop& main_loop, NameResolver& resolver, std::uint64_t seed, const DirectoryParts& parts = {});
   ~ServiceDirectory();
   ServiceDirectory(const ServiceDirectory&) = delete;
   ServiceDirectory& operator=(const ServiceDirectory&) = delete;
+
+  // What discovery may use beside the resolver; before the first apply().
+  void equip(DiscoveryTools tools) { tools_ = std::move(tools); }
 
   // The services of a configuration. Those that stay keep their state, endpoints and connections and take the new parameters;
   // those that are gone serve the exchanges that still know them, and their idle connections close. To be called before the
@@ -43,11 +56,15 @@ class ServiceDirectory {
 
  private:
   struct Entry;
+  struct Prober;  // the memory that probes use; empty until the first one
   Entry& obtain(const std::string& name);
 
   EventLoop& loop_;
   NameResolver& resolver_;
   Random random_;
+  DiscoveryTools tools_;
+  const DirectoryParts parts_;
+  std::unique_ptr<Prober> prober_;
   std::atomic<std::uint32_t> last_endpoint_id_{0};
   mutable std::mutex mutex_;  // guards the map, which only main changes
   std::map<std::string, std::unique_ptr<Entry>, std::less<>> entries_;

@@ -2,123 +2,141 @@
 
 #include <algorithm>
 
+#include "proxy/base/text.h"
+#include "proxy/upstream/discovery_file.h"
+#include "proxy/upstream/discovery_name.h"
+#include "proxy/upstream/discovery_source.h"
+#include "proxy/upstream/discovery_srv.h"
+
 namespace weir {
 
-// One host:port that is looked up again and again.
-class Discovery::Name final : private NameHandler {
- public:
-  Name(Discovery& owner, std::string host, std::uint16_t port)
-      : owner_(owner), host_(std::move(host)), port_(port), again_(owner.loop_, Callback::to<&Name::ask>(this)) {}
+// ---- what sources share ----
 
-  bool is(const EndpointConfig& config) const { return host_ == config.dns_host && port_ == config.dns_port; }
-  bool answered() const { return answered_; }  // well or badly
-  const std::vector<Address>& addresses() const { return addresses_; }
-  const std::string& error() const { return error_; }
-  void begin() {
-    if (!answered_ && lookup_ == nullptr) ask();
-    if (answered_ && !again_.armed()) again_.arm(Duration(0));  // it had been stopped
-  }
-  void stop() {
-    again_.disarm();
-    lookup_.reset();
-  }
+void DiscoverySource::good() { set(answer_error_, {}); }
 
- private:
-  void ask() { lookup_ = owner_.resolver_.lookup(host_, port_, *this); }
+void DiscoverySource::bad(const std::string& error) {
+  owner_.failed();
+  set(answer_error_, concat(text_, ": ", error));
+}
 
-  void on_name(const NameAnswer& answer) override {
-    const DnsConfig& dns = owner_.dns_;
-    const bool first = !answered_;
-    answered_ = true;
-    if (!answer.ok || answer.addresses.empty()) {
-      error_ = "dns:" + host_ + ": " + (answer.error.empty() ? std::string("no addresses") : answer.error);
-      again_.arm(back_off());
-      owner_.update_error();
-      if (first) owner_.name_changed();
-      return;
-    }
-    failures_ = 0;
-    error_.clear();
-    again_.arm(std::clamp(answer.ttl, dns.min_ttl, std::max(dns.min_ttl, dns.max_ttl)));
-    std::vector<Address> sorted = answer.addresses;  // servers rotate their answers: order is no change
-    std::sort(sorted.begin(), sorted.end(), [](const Address& a, const Address& b) { return a.text() < b.text(); });
-    owner_.update_error();
-    if (!first && sorted == addresses_) return;
-    addresses_ = std::move(sorted);
-    owner_.name_changed();
-  }
+void DiscoverySource::too_many(bool many, std::string_view what) {
+  if (many && size_error_.empty()) owner_.failed();
+  set(size_error_, many ? concat(text_, ": too many ", what, ": ", kMostEndpoints, " endpoints and ", kMostSrvTargets,
+                                 " SRV targets are the most, the rest is left out")
+                        : std::string());
+}
 
-  // 1 s, 2 s, 4 s ... up to the longest time an answer is kept, each less up to a quarter.
-  Duration back_off() {
-    const Duration max = std::max(owner_.dns_.max_ttl, owner_.dns_.min_ttl);
-    Duration wait = std::min<Duration>(std::max<Duration>(owner_.dns_.min_ttl, 1s), max);
-    for (std::uint32_t i = 0; i < failures_ && wait < max; ++i) wait = std::min(wait * 2, max);
-    ++failures_;
-    return wait - Duration(static_cast<Duration::rep>(owner_.random_.below(static_cast<std::uint64_t>(wait.count()) / 4 + 1)));
-  }
+void DiscoverySource::set(std::string& slot, std::string text) {
+  if (slot == text) return;
+  slot = std::move(text);
+  owner_.log(*this, error());
+}
 
-  Discovery& owner_;
-  std::string host_;
-  std::uint16_t port_;
-  Timer again_;
-  std::unique_ptr<NameLookup> lookup_;  // kept after its answer: nothing is freed inside its callback
-  std::vector<Address> addresses_;      // the last good answer
-  std::string error_;
-  std::uint32_t failures_ = 0;
-  bool answered_ = false;
-};
+Duration DiscoveryBackOff::next(Discovery& owner) {
+  const DnsConfig& dns = owner.dns();
+  const Duration max = std::max(dns.max_ttl, dns.min_ttl);
+  Duration wait = std::min<Duration>(std::max<Duration>(dns.min_ttl, 1s), max);
+  for (std::uint32_t i = 0; i < failures_ && wait < max; ++i) wait = std::min(wait * 2, max);
+  ++failures_;
+  return wait - Duration(static_cast<Duration::rep>(owner.random().below(static_cast<std::uint64_t>(wait.count()) / 4 + 1)));
+}
 
-Discovery::Discovery(EventLoop& loop, NameResolver& resolver, Random& random, DiscoveryListener& listener)
-    : loop_(loop), resolver_(resolver), random_(random), listener_(listener) {}
+// ---- the whole ----
+
+Discovery::Discovery(EventLoop& loop, NameResolver& resolver, Random& random, const DiscoveryTools& tools, std::string service,
+                     DiscoveryListener& listener)
+    : loop_(loop), resolver_(resolver), random_(random), tools_(tools), service_(std::move(service)), listener_(listener) {}
 
 Discovery::~Discovery() = default;
 
 void Discovery::configure(const std::vector<EndpointConfig>& endpoints, const DnsConfig& dns) {
+  const bool other_families = dns.addresses != dns_.addresses;
   dns_ = dns;
-  std::vector<std::unique_ptr<Name>> old = std::move(names_);
-  names_.clear();
-  sources_.clear();
-  for (const EndpointConfig& config : endpoints) {
-    Source source{config, nullptr};
-    if (config.kind == EndpointConfig::Kind::dns) {
-      const auto same = [&](const std::unique_ptr<Name>& name) { return name != nullptr && name->is(config); };
-      auto found = std::find_if(names_.begin(), names_.end(), same);
-      if (found == names_.end()) {
-        auto kept = std::find_if(old.begin(), old.end(), same);
-        names_.push_back(kept != old.end() ? std::move(*kept)
-                                           : std::make_unique<Name>(*this, config.dns_host, config.dns_port));
-        found = names_.end() - 1;
-      }
-      source.name = found->get();
-    }
-    sources_.push_back(std::move(source));
+  configured_ = endpoints;
+  for (const auto& file : files_) {
+    if (file->begun()) (void)file->read();
   }
-  for (const auto& name : names_) name->begin();
-  update_error();
-  name_changed();
+  if (other_families) {
+    for (const auto& one : names_) one->use_families();
+  }
+  relink();
 }
 
 void Discovery::stop() {
-  for (const auto& name : names_) name->stop();
+  for (const auto& one : files_) one->stop();
+  for (const auto& one : srvs_) one->stop();
+  for (const auto& one : names_) one->stop();
 }
 
-void Discovery::update_error() {
-  error_.clear();
-  for (const auto& name : names_) {
-    if (error_.empty()) error_ = name->error();
+DiscoveryName* Discovery::name(const std::string& host, std::uint16_t port) {
+  auto found = std::find_if(names_.begin(), names_.end(), [&](const auto& one) { return one->is(host, port); });
+  if (found == names_.end()) found = names_.insert(names_.end(), std::make_unique<DiscoveryName>(*this, host, port));
+  (*found)->used = true;
+  return found->get();
+}
+
+void Discovery::link(const EndpointConfig& config) {
+  using Kind = EndpointConfig::Kind;
+  const std::uint32_t weight = config.weight;
+  if (config.kind == Kind::address) {
+    entries_.push_back({{config.address, weight}, nullptr, nullptr});
+  } else if (config.kind == Kind::dns) {
+    entries_.push_back({{{}, weight}, name(config.dns_host, config.dns_port), nullptr});
+  } else if (config.kind == Kind::srv) {
+    auto found = std::find_if(srvs_.begin(), srvs_.end(), [&](const auto& one) { return one->is(config.dns_host); });
+    if (found == srvs_.end()) found = srvs_.insert(srvs_.end(), std::make_unique<DiscoverySrv>(*this, config.dns_host));
+    DiscoverySrv& srv = **found;
+    srv.used = true;
+    for (DiscoverySrv::Target& target : srv.targets()) target.name = name(target.record.host, target.record.port);
+    entries_.push_back({{}, nullptr, &srv});
+  } else {
+    auto found = std::find_if(files_.begin(), files_.end(), [&](const auto& one) { return one->is(config.path); });
+    if (found == files_.end()) found = files_.insert(files_.end(), std::make_unique<DiscoveryFile>(*this, config.path));
+    DiscoveryFile& file = **found;
+    file.used = true;
+    if (!file.begun()) file.begin();
+    for (const EndpointConfig& entry : file.entries()) {
+      if (entry.kind != Kind::file) link(entry);
+    }
   }
 }
 
-void Discovery::name_changed() {
+void Discovery::relink() {
+  for_each_source([](DiscoverySource& source) { source.used = false; });
+  entries_.clear();
+  for (const EndpointConfig& config : configured_) link(config);
+  const auto unused = [](const auto& source) { return !source->used; };
+  std::erase_if(files_, unused);
+  std::erase_if(srvs_, unused);
+  std::erase_if(names_, unused);
+  for (const auto& one : srvs_) one->begin();
+  for (const auto& one : names_) one->begin();
+  changed();
+}
+
+template <class F>
+void Discovery::for_each_source(F apply) const {
+  for (const auto& one : files_) apply(*one);
+  for (const auto& one : srvs_) apply(*one);
+  for (const auto& one : names_) apply(*one);
+}
+
+void Discovery::changed() {
   std::vector<Service::FoundEndpoint> found;
   bool all_answered = true;
-  for (const Source& source : sources_) {
-    if (source.name == nullptr) {
-      found.push_back({source.config.address, source.config.weight});
-      continue;
+  std::vector<Address> addresses;
+  for (const Entry& entry : entries_) {
+    if (entry.srv != nullptr) {
+      entry.srv->collect(found);
+      all_answered = all_answered && entry.srv->answered();
+    } else if (entry.name != nullptr) {
+      addresses.clear();
+      entry.name->collect(addresses);
+      for (const Address& address : addresses) found.push_back({address, entry.fixed.weight});
+      all_answered = all_answered && entry.name->answered();
+    } else {
+      found.push_back(entry.fixed);
     }
-    all_answered = all_answered && source.name->answered();
-    for (const Address& address : source.name->addresses()) found.push_back({address, source.config.weight});
   }
   // With nothing to offer yet, requests wait for the first answer rather than fail.
   if (found.empty() && !all_answered) return;
@@ -128,7 +146,43 @@ void Discovery::name_changed() {
   if (told_any_ && std::equal(found.begin(), found.end(), told_.begin(), told_.end(), equal)) return;
   told_ = std::move(found);
   told_any_ = true;
+  ++updates_;
   listener_.on_endpoints(told_);
+}
+
+std::string Discovery::error() const {
+  std::string first;
+  std::size_t others = 0;
+  for_each_source([&](const DiscoverySource& source) {
+    if (source.error().empty()) return;
+    if (first.empty()) {
+      first = source.error();
+    } else {
+      ++others;
+    }
+  });
+  return others == 0 ? first : concat(first, " (and ", others, " more)");
+}
+
+std::optional<DiscoveryStatus> Discovery::status() const {
+  DiscoveryStatus status{updates_, errors_, std::nullopt};
+  bool any = false;
+  for_each_source([&](const DiscoverySource& source) {
+    any = true;
+    const std::optional<MonotonicTime> good = source.last_good();
+    if (good) status.age = std::max(status.age.value_or(Duration(0)), loop_.now() - *good);
+  });
+  if (!any) return std::nullopt;
+  return status;
+}
+
+void Discovery::log(const DiscoverySource& source, const std::string& error) {
+  if (tools_.log == nullptr) return;
+  if (error.empty()) {
+    tools_.log->info("discovery works again", {{"service", service_}, {"source", source.text()}});
+  } else {
+    tools_.log->warning("discovery: an answer was not used, or not wholly", {{"service", service_}, {"error", error}});
+  }
 }
 
 }  // namespace weir

@@ -63,8 +63,7 @@ bool ConnectionSlots::enlist(Worker worker, std::uint32_t waiting, MonotonicTime
 }
 
 void ConnectionSlots::withdraw(Worker worker) {
-  queue_.erase(std::remove_if(queue_.begin(), queue_.end(), [&](const Entry& entry) { return entry.worker == worker; }),
-               queue_.end());
+  queue_.erase(std::remove_if(queue_.begin(), queue_.end(), [&](const Entry& entry) { return entry.worker == worker; }), queue_.end());
 }
 
 bool ConnectionSlots::must_yield(Worker worker, ConnectionDemand mine) const {

@@ -1,10 +1,19 @@
 #include "proxy/upstream/pool.h"
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "proxy/base/check.h"
 
 namespace weir {
+namespace {
+
+FailureKind kind_of_connect(int error) {
+  if (error == kTlsCertificateError) return FailureKind::tls_certificate;
+  return error == kTlsProtocolError ? FailureKind::tls_failure : FailureKind::connect_failure;
+}
+
+}  // namespace
 
 EndpointPool::EndpointPool(ServicePool& owner_, EventLoop& loop, std::shared_ptr<Endpoint> endpoint_)
     : owner(owner_), endpoint(std::move(endpoint_)), idle_timer(loop, Callback::to<&EndpointPool::on_idle_timer>(this)) {}
@@ -12,35 +21,40 @@ EndpointPool::EndpointPool(ServicePool& owner_, EventLoop& loop, std::shared_ptr
 void EndpointPool::on_idle_timer() { owner.expire_idle(*this, owner.view_->config.keep_alive.idle); }
 
 ServicePool::ServicePool(WorkerContext& worker, Connector& connector, Service& service, UpstreamMetrics& metrics,
-                         MakeClientConnection make_client)
+                         const ClientMakers& makers)
     : worker_(worker),
-      connector_(connector),
+      connector_(worker.loop, worker.buffers, connector),
       service_(service),
       metrics_(metrics),
-      make_client_(make_client),
+      makers_(makers),
       sweep_(worker.loop, Callback::to<&ServicePool::sweep>(this)) {}
 
 ServicePool::~ServicePool() = default;
 
 void ServicePool::set_view(const ServiceView& view) {
   view_ = &view;
+  const bool secured_anew = connector_.use(view.config);
+  if (secured_anew) ++security_;
   by_index_.clear();
-  for (const auto& pool : pools_) pool->retired = true;
+  std::unordered_map<const Endpoint*, EndpointPool*> known;  // a view of 10,000 endpoints must not hold the worker up
+  for (const auto& pool : pools_) {
+    pool->retired = true;
+    known.emplace(pool->endpoint.get(), pool.get());
+  }
   for (const EndpointSlot& slot : view.endpoints.slots) {
-    const auto same = [&](const std::unique_ptr<EndpointPool>& pool) { return pool->endpoint == slot.endpoint; };
-    auto found = std::find_if(pools_.begin(), pools_.end(), same);
-    if (found == pools_.end()) {
+    EndpointPool*& found = known[slot.endpoint.get()];
+    if (found == nullptr) {
       pools_.push_back(std::make_unique<EndpointPool>(*this, worker_.loop, slot.endpoint));
-      found = pools_.end() - 1;
+      found = pools_.back().get();
     }
-    EndpointPool& pool = **found;
+    EndpointPool& pool = *found;
     pool.retired = false;
     if (view.options.endpoint_labels && !pool.labelled) pool.counters = metrics_.endpoint(slot.endpoint->text);
     pool.labelled = view.options.endpoint_labels;
     by_index_.push_back(&pool);
   }
   for (const auto& pool : pools_) {
-    if (unwanted(*pool)) expire_idle(*pool, Duration(0));
+    if (secured_anew || unwanted(*pool)) expire_idle(*pool, Duration(0));
   }
   on_connection_wanted();
   sweep_.schedule();  // pools that are empty and whose endpoint is gone
@@ -49,6 +63,13 @@ void ServicePool::set_view(const ServiceView& view) {
 // ---- connections that exist ----
 
 PooledConnection* ServicePool::take(EndpointPool& pool) {
+  while (PooledConnection* connection = pool.open.first()) {
+    if (!worn_out(*connection)) {
+      lend(*connection);
+      return connection;
+    }
+    give_up(*connection);
+  }
   while (PooledConnection* connection = pool.idle.pop_front()) {
     metrics_.idle.add(-1);
     const bool stale = now() - connection->idle_since_ >= view_->config.keep_alive.idle;
@@ -62,35 +83,41 @@ PooledConnection* ServicePool::take(EndpointPool& pool) {
 }
 
 void ServicePool::lend(PooledConnection& connection) {
-  ++connection.users_;
-  metrics_.active.add(1);
+  if (++connection.users_ == 1) metrics_.active.add(1);
+  metrics_.streams.add(1);
 }
 
 void ServicePool::opened(PooledConnection& connection) {
   const std::uint64_t cap = view_->config.keep_alive.max_requests;
   if (cap != 0 && connection.client_->streams_opened() >= cap) connection.client_->close_when_idle();
+  keep_open(connection);
 }
 
 void ServicePool::release(PooledConnection& connection) {
   DCHECK(connection.users_ > 0);
-  --connection.users_;
+  metrics_.streams.add(-1);
+  if (--connection.users_ > 0) return;
   metrics_.active.add(-1);
-  if (connection.closed_ && connection.users_ == 0 && !connection.retired_) retire(connection);
+  connection.unlink();
+  if (connection.retired_) return;
+  if (connection.closed_) return retire(connection);
+  if (!connection.carries_many()) return;  // on_available or on_closed follows, when the rest has been read away
+  // One of many streams leaves nothing behind: the connection can be used at once. For those who wait on_available follows.
+  if (spent(connection) || (unwanted(connection.pool_) && connection.pool_.waiting == 0)) return retire(connection);
+  make_idle(connection);
 }
 
 void ServicePool::closed(PooledConnection& connection) {
   connection.closed_ = true;
-  if (connection.users_ > 0) return;  // a call still holds its stream: release() ends it
-  if (connection.linked()) {
-    connection.unlink();
-    metrics_.idle.add(-1);
-  }
+  if (connection.users_ > 0) return connection.unlink();  // a call still holds its stream: release() ends it
+  leave_idle(connection);
   retire(connection);
 }
 
-bool ServicePool::worn_out(const PooledConnection& connection) const {
+// Too old, or of the wrong kind: it takes no more requests.
+bool ServicePool::spent(const PooledConnection& connection) const {
   const KeepAliveConfig& keep = view_->config.keep_alive;
-  if (!connection.client_->available()) return true;
+  if (connection.protocol_ != view_->config.protocol || connection.security_ != security_) return true;
   if (keep.max_requests != 0 && connection.client_->streams_opened() >= keep.max_requests) return true;
   return keep.max_age > Duration(0) && now() - connection.began_ >= keep.max_age;
 }
@@ -99,36 +126,29 @@ bool ServicePool::unwanted(const EndpointPool& pool) const {
   return draining_ || pool.retired || view_->removed || view_->config.keep_alive.idle <= Duration(0);
 }
 
-// The connection can take a request: it has just connected, or its last one is over.
+// The connection can take a request: it has just connected, or one is over.
 void ServicePool::ready(PooledConnection& connection) {
   EndpointPool& pool = connection.pool_;
-  if (worn_out(connection)) return retire(connection);
-  if ((service_.connections_contended() || starved_ > pool.starved) && yields(pool)) return retire(connection);
-  if (pool.waiting > 0) return serve(connection);
+  leave_idle(connection);
+  if (worn_out(connection)) return give_up(connection);
+  if ((service_.connections_contended() || starved_ > pool.starved) && yields(pool)) return give_up(connection);
+  if (pool.waiting > 0) return fill(connection);
+  if (connection.users_ > 0) return keep_open(connection);
   if (unwanted(pool)) return retire(connection);
   make_idle(connection);
 }
 
-void ServicePool::serve(PooledConnection& connection) {
-  EndpointPool& pool = connection.pool_;
-  PoolWaiter& first = pool.waiters.front();
-  PooledConnection* freed = first.connecting_;  // a connect that `first` needs no more
-  if (freed != &connection) {
-    PoolWaiter* robbed = connection.waiter_;  // whose own connect this was: it takes over what `first` had
-    if (robbed != nullptr) robbed->connecting_ = freed;
-    if (freed != nullptr) freed->waiter_ = robbed;
-    if (robbed == nullptr && freed == nullptr) remove_starved(pool);
-    // Else whatever was starved still is: `robbed` in the place of `first`, or nobody.
-    first.connecting_ = nullptr;
-    remove_waiter(first);
-    if (robbed == nullptr && freed != nullptr) unbind(*freed);
-  } else {
-    first.connecting_ = nullptr;
-    remove_waiter(first);
-  }
-  connection.waiter_ = nullptr;
-  lend(connection);
-  first.on_connection(connection);
+// It takes no more requests; those that it carries are finished.
+void ServicePool::give_up(PooledConnection& connection) {
+  if (connection.users_ == 0) return retire(connection);
+  connection.unlink();
+  if (spent(connection) || connection.client_->available()) connection.client_->close_when_idle();
+}
+
+void ServicePool::leave_idle(PooledConnection& connection) {
+  if (connection.users_ > 0 || !connection.linked()) return;
+  connection.unlink();
+  metrics_.idle.add(-1);
 }
 
 void ServicePool::make_idle(PooledConnection& connection) {
@@ -190,7 +210,7 @@ void ServicePool::wait(EndpointPool& pool, PoolWaiter& waiter) {
   ++pool.waiting;
   ++waiting_;
   metrics_.pending.add(1);
-  if (adopt_unbound(pool, waiter)) return;
+  if (take_seat(pool, waiter)) return;
   if (find_slot()) return connect(pool, waiter);
   add_starved(pool);
 }
@@ -203,8 +223,7 @@ void ServicePool::leave(PoolWaiter& waiter) {
   if (connecting == nullptr) {
     remove_starved(pool);
   } else {
-    connecting->waiter_ = nullptr;
-    unbind(*connecting);
+    leave_seat(*connecting);
   }
 }
 
@@ -213,32 +232,6 @@ void ServicePool::remove_waiter(PoolWaiter& waiter) {
   --waiter.pool_->waiting;
   --waiting_;
   metrics_.pending.add(-1);
-}
-
-bool ServicePool::adopt_unbound(EndpointPool& pool, PoolWaiter& waiter) {
-  if (pool.unbound == 0) return false;
-  for (const auto& connection : pool.connections) {
-    if (!connection->connecting_ || connection->waiter_ != nullptr) continue;
-    --pool.unbound;
-    connection->waiter_ = &waiter;
-    waiter.connecting_ = connection.get();
-    return true;
-  }
-  return false;
-}
-
-// A connect has nobody any more: it goes to who has none, is given up where a slot is wanted, or becomes a spare.
-void ServicePool::unbind(PooledConnection& connection) {
-  EndpointPool& pool = connection.pool_;
-  if (PoolWaiter* waiter = first_starved(pool)) {
-    connection.waiter_ = waiter;
-    waiter->connecting_ = &connection;
-    remove_starved(pool);
-  } else if (starved_ > 0 || service_.connections_contended()) {
-    retire(connection);
-  } else {
-    ++pool.unbound;
-  }
 }
 
 PoolWaiter* ServicePool::first_starved(EndpointPool& pool) {
@@ -314,8 +307,7 @@ bool ServicePool::yields(const EndpointPool& pool) {
     preferred_ = other.get();
     return true;
   }
-  return service_.connections_contended() &&
-         service_.must_yield_connection(worker_.index, {0, waiting_, oldest_waiting()});
+  return service_.connections_contended() && service_.must_yield_connection(worker_.index, {0, waiting_, oldest_waiting()});
 }
 
 EndpointPool* ServicePool::neediest() {
@@ -363,7 +355,7 @@ void ServicePool::on_connection_wanted() {
   for (const auto& pool : pools_) {
     if (pool->unbound == 0) continue;
     for (const auto& connection : pool->connections) {
-      if (!connection->connecting_ || connection->waiter_ != nullptr) continue;
+      if (!connection->connecting_ || connection->seated_ > 0) continue;
       --pool->unbound;
       return retire(*connection);
     }
@@ -371,44 +363,64 @@ void ServicePool::on_connection_wanted() {
 }
 
 void ServicePool::connect(EndpointPool& pool, PoolWaiter& waiter) {
-  auto made = std::make_unique<PooledConnection>(*this, pool, worker_.loop);
+  const std::uint32_t seats = carries_many() ? std::min(pool.usual_room, view_->config.http2.max_streams) : 1;
+  auto made = std::make_unique<PooledConnection>(*this, pool, worker_.loop, view_->config.protocol, seats);
   PooledConnection& connection = *made;
   connection.index_ = pool.connections.size();
-  connection.waiter_ = &waiter;
+  connection.seated_ = 1;
   waiter.connecting_ = &connection;
   pool.connections.push_back(std::move(made));
   metrics_.connecting.add(1);
+  connection.security_ = security_;
   connection.connect(connector_, view_->config.connect_timeout);
+  if (seats > 1) seat_starved(connection);
 }
 
 void ServicePool::connected(PooledConnection& connection, int error) {
-  if (error != 0) return connect_failed(connection, FailureKind::connect_failure);
+  if (error != 0) return connect_failed(connection, kind_of_connect(error), connection.stream_->failure());
+  if (const TlsInfo* tls = connection.stream_->tls()) metrics_.secured(*tls);
+  connection.client_ = make_client(connection);
+  if (connection.client_->settled()) settled(connection);  // else it goes on to be made, within its time
+}
+
+void ServicePool::settled(PooledConnection& connection) {
   connection.timeout_.disarm();
   connection.connecting_ = false;
-  if (connection.waiter_ == nullptr) --connection.pool_.unbound;
+  if (connection.seated_ == 0) --connection.pool_.unbound;
   metrics_.connecting.add(-1);
   metrics_.connects.add();
+  eyeballs_.trust(connection.pool_.endpoint->address.family());
   metrics_.connect_time.observe(now() - connection.began_);
-  ClientConnectionOptions options;
-  connection.client_ = make_client_(worker_, std::move(connection.stream_), connection, options);
-  if (connection.waiter_ != nullptr) return serve(connection);
+  if (connection.carries_many()) connection.pool_.usual_room = std::max(connection.client_->room(), 1U);
+  if (connection.seated_ > 0) return fill(connection);
   ready(connection);
 }
 
-void ServicePool::connect_failed(PooledConnection& connection, FailureKind kind) {
+void ServicePool::connect_failed(PooledConnection& connection, FailureKind kind, std::string_view detail) {
   EndpointPool& pool = connection.pool_;
-  PoolWaiter* waiter = std::exchange(connection.waiter_, nullptr);
   metrics_.connect_failed(kind);
-  if (waiter == nullptr) {
+  if (!detail.empty()) metrics_.insecure(connection.stream_->failure_name());
+  if (connection.seated_ == 0) {
     // Whoever it was for has given up (a try's timeout, say): the endpoint failed to connect all the same.
     --pool.unbound;
     record_failure(pool, connection.generation_, kind);
     return retire(connection);
   }
   retire(connection);
-  waiter->connecting_ = nullptr;
-  remove_waiter(*waiter);
-  waiter->on_no_connection(kind);
+  fail_seated(connection, kind, detail);
+}
+
+void ServicePool::overtaken(const EndpointPool& pool) {
+  const Address::Family family = pool.endpoint->address.family();
+  metrics_.overtaken(family);
+  if (!any_open(family)) eyeballs_.distrust(family, now());
+}
+
+bool ServicePool::any_open(Address::Family family) const {
+  const auto open = [](const std::unique_ptr<PooledConnection>& one) { return !one->connecting_ && !one->closed_; };
+  return std::any_of(pools_.begin(), pools_.end(), [&](const std::unique_ptr<EndpointPool>& pool) {
+    return pool->endpoint->address.family() == family && std::any_of(pool->connections.begin(), pool->connections.end(), open);
+  });
 }
 
 // ---- the rest ----
@@ -434,11 +446,25 @@ std::size_t ServicePool::connections() const {
   return count;
 }
 
-void ServicePool::record_answer(EndpointPool& pool, std::uint32_t generation, int status) {
-  if (view_->config.outlier_detection.mode == FilterMode::disabled) return;
-  if (counts_as_failure(status)) return record_failed(pool, generation);
-  service_.record_success(*pool.endpoint, generation, now());
+void ServicePool::record_answer(EndpointPool& pool, std::uint32_t generation, int status, GrpcStatus grpc_status, Duration latency) {
+  const OutlierConfig& config = view_->config.outlier_detection;
+  if (config.mode == FilterMode::disabled) return;
+  if (counts_as_failure(status, grpc_status)) return record_failed(pool, generation);
+  Endpoint& endpoint = *pool.endpoint;
+  if (generation == endpoint.generation.load(std::memory_order_relaxed)) {
+    if (config.failure_ratio) endpoint.statistics.add_success();
+    if (config.latency) endpoint.statistics.add_latency(latency);
+  }
+  service_.record_success(endpoint, generation, now());
   pool.counters.success.add();
+}
+
+// Nobody waited for its answer (a timeout, a client that went away): it takes at least so long. Left out while that is not slow yet, or
+// the endpoint would look the faster the sooner its clients give up.
+void ServicePool::record_abandoned(EndpointPool& pool, std::uint32_t generation, Duration latency) {
+  const OutlierConfig& config = view_->config.outlier_detection;
+  if (config.mode == FilterMode::disabled || !config.latency || latency < config.latency->min_latency) return;
+  if (generation == pool.endpoint->generation.load(std::memory_order_relaxed)) pool.endpoint->statistics.add_latency(latency);
 }
 
 void ServicePool::record_failure(EndpointPool& pool, std::uint32_t generation, FailureKind kind) {
@@ -450,7 +476,7 @@ void ServicePool::record_failed(EndpointPool& pool, std::uint32_t generation) {
   if (config.mode == FilterMode::disabled) return;
   pool.counters.failure.add();
   const OutlierVerdict verdict = service_.record_failure(*pool.endpoint, generation, now());
-  metrics_.outlier(verdict, config.mode == FilterMode::shadow);
+  metrics_.outlier(OutlierSign::consecutive_failures, verdict, config.mode == FilterMode::shadow);
 }
 
 }  // namespace weir

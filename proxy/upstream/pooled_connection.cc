@@ -4,9 +4,11 @@
 
 namespace weir {
 
-PooledConnection::PooledConnection(ServicePool& owner, EndpointPool& pool, EventLoop& loop)
+PooledConnection::PooledConnection(ServicePool& owner, EndpointPool& pool, EventLoop& loop, Protocol protocol, std::uint32_t seats)
     : owner_(owner),
       pool_(pool),
+      protocol_(protocol),
+      seats_(seats),
       began_(loop.now()),
       generation_(pool.endpoint->generation.load(std::memory_order_relaxed)),
       timeout_(loop, Callback::to<&PooledConnection::on_connect_timeout>(this)) {}
@@ -25,11 +27,14 @@ void PooledConnection::on_connect_timeout() {
 }
 
 void PooledConnection::on_available() {
-  if (!retired_ && !closed_) owner_.ready(*this);
+  if (retired_ || closed_) return;
+  if (!connecting_) return owner_.ready(*this);
+  if (client_->settled()) owner_.settled(*this);
 }
 
 void PooledConnection::on_closed() {
-  if (!retired_) owner_.closed(*this);
+  if (retired_) return;
+  connecting_ ? owner_.connect_failed(*this, FailureKind::connect_failure) : owner_.closed(*this);
 }
 
 }  // namespace weir

@@ -44,6 +44,7 @@ void WindowedRetryBudget::on_request(MonotonicTime now) {
 bool WindowedRetryBudget::try_take(MonotonicTime now) {
   advance(now);
   if (credit() < 1) return false;
+  ++taken_;
   ++buckets_[static_cast<std::size_t>(current_) % kBuckets].retries;
   ++retries_;
   return true;
@@ -51,6 +52,7 @@ bool WindowedRetryBudget::try_take(MonotonicTime now) {
 
 void WindowedRetryBudget::refund(MonotonicTime now) {
   advance(now);
+  --taken_;
   // The newest charge: which one it was makes no difference to the sum, and an older one would be forgotten sooner.
   for (std::int64_t back = 0; back < static_cast<std::int64_t>(kBuckets) && back <= current_; ++back) {
     Bucket& bucket = buckets_[static_cast<std::size_t>(current_ - back) % kBuckets];

@@ -26,6 +26,7 @@ class WindowedRetryBudget {
   bool try_take(MonotonicTime now);
   void refund(MonotonicTime now);
   double remaining(MonotonicTime now);
+  std::uint64_t taken() const { return taken_; }  // since the beginning, refunds taken off
 
  private:
   struct Bucket {
@@ -39,6 +40,7 @@ class WindowedRetryBudget {
   std::int64_t current_ = 0;  // number of the present bucket since the clock's epoch
   std::uint64_t requests_ = 0;
   std::uint64_t retries_ = 0;
+  std::uint64_t taken_ = 0;
   double ratio_ = 0;
   double floor_ = 0;  // whole window's
   Duration window_{0};
@@ -68,9 +70,13 @@ class ServiceRetryBudget final : public RetryBudget {
     const std::lock_guard lock(mutex_);
     return budget_.remaining(now);
   }
+  std::uint64_t taken() const {
+    const std::lock_guard lock(mutex_);
+    return budget_.taken();
+  }
 
  private:
-  alignas(64) std::mutex mutex_;  // its own cache line: taken once a request by every worker
+  alignas(64) mutable std::mutex mutex_;  // its own cache line: taken once a request by every worker
   WindowedRetryBudget budget_;
 };
 

@@ -4,10 +4,12 @@
 // It opens no connection and resolves no name; a reload changes it in place, so that nothing is counted twice.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,13 +52,16 @@ struct EndpointStatus {
   std::uint32_t id = 0;
   std::string address;
   std::uint32_t weight = 1;
-  std::string_view state;  // usable | ejected | would_be_ejected (shadow)
-  Duration returns_in{0};  // while (or would be) ejected
+  std::string_view state;        // usable | unhealthy | ejected; in shadow mode would_be_unhealthy | would_be_ejected
+  Duration returns_in{0};        // while (or would be) ejected
+  bool awaits_check = false;     // the ejection's time is over, or will be: it ends when a check passes
+  std::string_view ejected_for;  // the sign of the last ejection; empty: there was none
   std::uint32_t active = 0;
   std::uint32_t consecutive_failures = 0;
   std::uint32_t ejections = 0;
   std::uint64_t attempts = 0;
   std::uint64_t failures = 0;
+  HealthState health;  // while the service has checks
 };
 
 struct LimitStatus {
@@ -64,15 +69,34 @@ struct LimitStatus {
   std::uint32_t limit = 0;  // HostLimit::kUnlimited: none
 };
 
+struct DiscoveryStatus {
+  std::uint64_t updates = 0;    // changes of the endpoints
+  std::uint64_t errors = 0;     // lookups and readings that gave nothing usable
+  std::optional<Duration> age;  // of the oldest answer that is relied on; none: there was no good one yet
+};
+
 struct ServiceStatus {
   std::string name;
   std::vector<EndpointStatus> endpoints;
   LimitStatus connections, pending, requests;
   double retry_budget_remaining = 0;
+  std::uint64_t retries_taken = 0;  // from the budget, since the start
   bool waiting = false;
   bool removed = false;
-  std::string discovery_error;  // the last one, empty when all is well
+  bool checked = false;                      // its endpoints' health is asked for
+  PanicReason panic = PanicReason::none;     // all endpoints are used, because too few are usable
+  std::string discovery_error;               // empty when all is well
+  std::optional<DiscoveryStatus> discovery;  // of a service whose endpoints are found by name or file
   std::vector<std::pair<std::string, std::string>> annotations;
+};
+
+// Main, as Service sees it. Called on main's thread.
+class ServiceObserver {
+ public:
+  virtual void on_ejected() = 0;  // a worker has ejected endpoints
+
+ protected:
+  ~ServiceObserver() = default;
 };
 
 class Service {
@@ -88,9 +112,20 @@ class Service {
     std::uint32_t weight = 1;
   };
   void configure(const ServiceConfig& config, const UpstreamOptions& options);
-  void set_endpoints(const std::vector<FoundEndpoint>& found);  // an address that stays keeps its Endpoint
-  void set_removed();                                           // until the next configure()
+  // An address that stays keeps its Endpoint; one that joins others that stay begins its slow start at `now`.
+  void set_endpoints(const std::vector<FoundEndpoint>& found, MonotonicTime now);
+  void set_removed();  // until the next configure()
   ServiceStatus status(MonotonicTime now) const;
+  EndpointSet endpoints() const;
+  void observe(EventLoop& main, ServiceObserver* observer);  // null: no more
+
+  // The result of an active check that began then. True: the endpoint's health has changed, or its ejection ended.
+  bool record_check(Endpoint& endpoint, CheckResult result, int status, MonotonicTime began, MonotonicTime now);
+  // When its next check should begin, counted from the last; sooner where an ejection is waiting for one.
+  MonotonicTime next_check(const Endpoint& endpoint, MonotonicTime began, MonotonicTime now);
+  bool sweeps() const;                                   // whether sweep() has anything to look at ...
+  Duration sweep_every() const;                          // ... and how often
+  std::vector<OutlierFinding> sweep(MonotonicTime now);  // moves the windows on and judges them
 
   // ---- workers ----
   std::shared_ptr<const ServiceView> attach(std::uint32_t worker, EventLoop& loop, ServiceWorker& handler);
@@ -111,12 +146,19 @@ class Service {
   // How a try at an endpoint went; `generation` is endpoint.generation when it began. Neither for what says nothing about it.
   void record_success(Endpoint& endpoint, std::uint32_t generation, MonotonicTime now);
   OutlierVerdict record_failure(Endpoint& endpoint, std::uint32_t generation, MonotonicTime now);
-  bool any_ejected(MonotonicTime now) const {
-    return now.time_since_epoch().count() < ejected_until_.load(std::memory_order_relaxed);
+  // The endpoint comes (back): it was added beside others, or became healthy. Back from an ejection it needs no call: that time is known.
+  void begin_slow_start(Endpoint& endpoint, MonotonicTime now);
+  // Whether an endpoint may be in a slow start that lasts `window`; false is certain.
+  bool any_warming(MonotonicTime now, Duration window) const {
+    const std::int64_t newest = std::max(warm_since_.load(std::memory_order_relaxed), unusable_until_.load(std::memory_order_relaxed));
+    return newest != 0 && now.time_since_epoch().count() - window.count() < newest;
   }
+  // False promises that every endpoint is usable.
+  bool any_unusable(MonotonicTime now) const { return now.time_since_epoch().count() < unusable_until_.load(std::memory_order_relaxed); }
 
  private:
-  struct Mailbox;  // reaches a worker's link by posting, as long as it is there
+  struct Mailbox;      // reaches a worker's link by posting, as long as it is there
+  struct MainMailbox;  // the same for main's observer
   struct Member {
     std::uint32_t worker;
     EventLoop* loop;
@@ -129,21 +171,32 @@ class Service {
   void note_contention() { contended_.store(slots_.starving() || slots_.over(), std::memory_order_relaxed); }
   void grant_all();
   void mirror(Endpoint& endpoint);
+  void mirror_all();
+  void tell_ejected();
+  EndpointStatus status_of(const EndpointSlot& slot, MonotonicTime now) const;
   bool enforced() const { return outlier_.config().mode == FilterMode::enforce; }
+  bool checks_in(FilterMode mode) const { return view_->config.health_check && view_->config.health_check->mode == mode; }
+  bool checked() const { return view_->config.health_check && !checks_in(FilterMode::disabled); }
 
   const std::string name_;
   std::atomic<std::uint32_t>& last_endpoint_id_;
   ServiceRetryBudget retry_budget_;
   HostLimit requests_;
   HostLimit pending_;
-  alignas(64) std::atomic<std::int64_t> ejected_until_{0};  // the latest of all endpoints
+  alignas(64) std::atomic<std::int64_t> unusable_until_{0};  // the latest of all endpoints
+  std::atomic<std::int64_t> warm_since_{0};                  // the same
   std::atomic<bool> contended_{false};
+
+  MonotonicTime began_{};  // of the first endpoints; main's
 
   mutable std::mutex mutex_;
   std::shared_ptr<const ServiceView> view_;
   std::vector<Member> members_;
   ConnectionSlots slots_;
   OutlierDetector outlier_;
+  HealthPolicy health_;
+  EventLoop* main_ = nullptr;
+  std::shared_ptr<MainMailbox> observer_;
   std::vector<OutlierState*> outlier_states_;  // of the present set
   Random random_;
 };

@@ -2,6 +2,8 @@
 
 #include <charconv>
 
+#include "proxy/upstream/grpc_request.h"
+
 namespace weir {
 namespace {
 
@@ -40,14 +42,20 @@ UpstreamCall::UpstreamCall(ExchangeContext& exchange, Caller& caller, UpstreamLi
       link_(link),
       request_(std::move(request)),
       later_(exchange.loop(), Callback::to<&UpstreamCall::on_later>(this)),
-      too_long_(exchange.loop(), Callback::to<&UpstreamCall::on_waited_too_long>(this)) {}
+      too_long_(exchange.loop(), Callback::to<&UpstreamCall::on_waited_too_long>(this)),
+      second_(*this) {}
+
+UpstreamCall::Second::Second(UpstreamCall& call) : delay(call.exchange().loop(), Callback::to<&Second::on_delay>(this)), call_(call) {}
 
 // ---- towards a connection ----
 
 void UpstreamCall::begin() {
   attempt_ = &exchange().add_attempt({});
   link_.metrics().in_flight.add(1);
-  if (request_.deadline <= now()) return fail_later(FailureKind::total_timeout, "no time left for another try");
+  if (request_.deadline <= now()) {
+    return fail_later(request_.deadline == exchange().client_deadline ? FailureKind::deadline_exceeded : FailureKind::total_timeout,
+                      "no time left for another try");
+  }
   const HostLimit::Taken taken = link_.service().requests().take();
   if (taken == HostLimit::Taken::no) return fail_later(FailureKind::pool_overflow, "the service's limit of requests is reached");
   if (taken == HostLimit::Taken::over) link_.metrics().limit_over("requests");
@@ -56,6 +64,7 @@ void UpstreamCall::begin() {
 }
 
 void UpstreamCall::pick() {
+  if (link_.hashes_by_key()) request_.pick.hash = link_.key_hash(request_);
   EndpointPool* pool = link_.pick(request_.pick);
   if (pool == nullptr) {
     if (!link_.view().waiting) return fail_later(FailureKind::no_endpoint, "the service has no endpoint");
@@ -63,18 +72,26 @@ void UpstreamCall::pick() {
     state_ = State::endpoints;
     return link_.wait_for_endpoints(*this);
   }
-  pool_ = pool;
+  picked_at_ = now();
   if (request_.attempt == 1) link_.service().retry_budget().on_request(now());
-  Endpoint& endpoint = *pool->endpoint;
-  attempt_->endpoint = exchange().arena.copy(endpoint.text);  // the exchange may outlive the endpoint
-  attempt_->endpoint_id = endpoint.id;
-  endpoint.active.fetch_add(1, std::memory_order_relaxed);
-  endpoint.attempts.fetch_add(1, std::memory_order_relaxed);
-  generation_ = endpoint.generation.load(std::memory_order_relaxed);
+  pool->endpoint->attempts.fetch_add(1, std::memory_order_relaxed);
+  generation_ = pool->endpoint->generation.load(std::memory_order_relaxed);
+  choose(*pool);
   if (PooledConnection* connection = link_.pool().take(*pool)) return send(*connection);
   if (!may_wait()) return;
   state_ = State::connection;
   link_.pool().wait(*pool, *this);
+  if (link_.view().endpoints.dual_stack) second_.delay.arm(HappyEyeballs::kAttemptDelay);
+}
+
+// The try is at this endpoint now.
+void UpstreamCall::choose(EndpointPool& pool) {
+  Endpoint& endpoint = *pool.endpoint;
+  if (pool_ != nullptr) pool_->endpoint->active.fetch_sub(1, std::memory_order_relaxed);
+  pool_ = &pool;
+  attempt_->endpoint = exchange().arena.copy(endpoint.text);  // the exchange may outlive the endpoint
+  attempt_->endpoint_id = endpoint.id;
+  endpoint.active.fetch_add(1, std::memory_order_relaxed);
 }
 
 bool UpstreamCall::may_wait() {
@@ -92,6 +109,7 @@ bool UpstreamCall::may_wait() {
 
 void UpstreamCall::wait_is_over() {
   too_long_.disarm();
+  second_.delay.disarm();
   if (!pending_) return;
   pending_ = false;
   link_.service().pending().give_back();
@@ -108,18 +126,79 @@ void UpstreamCall::on_waited_too_long() {
     return fail({.kind = FailureKind::no_endpoint, .detail = "the service's names were not resolved in time"});
   }
   if (state_ != State::connection) return;
-  const bool connecting = has_connect();
-  link_.pool().leave(*this);
+  const bool connecting = has_connect() || second_.has_connect();
+  leave_pools();
+  if (connecting) note_latency(true);
   // Its connect goes on without it, and is counted against the endpoint if it fails.
   if (connecting) return fail({.kind = FailureKind::connect_timeout, .detail = "no connection in time"});
   fail({.kind = FailureKind::pool_timeout, .detail = "no connection became free in time"});
 }
 
-void UpstreamCall::on_no_connection(FailureKind kind) {
-  judge(kind);
-  fail({.kind = kind,
-        .detail = kind == FailureKind::connect_timeout ? std::string_view("connecting took too long")
-                                                       : std::string_view("connecting failed")});
+// The endpoint's connect failed, and is counted so; but the request is not lost while the other family of addresses may serve it.
+void UpstreamCall::on_no_connection(FailureKind kind, std::string_view detail) {
+  if (!shares_failure()) link_.pool().record_failure(*pool_, generation_, kind);
+  note_latency(true);
+  if (second_.linked()) return move_to_second();
+  if (!go_beside()) return fail_to_connect(kind, detail);
+  move_to_second();
+  if (PooledConnection* idle = link_.pool().take(*pool_)) return send(*idle);
+  link_.pool().wait(*pool_, second_);
+}
+
+void UpstreamCall::on_no_second_connection(FailureKind kind, std::string_view detail) {
+  if (!second_.shares_failure()) link_.pool().record_failure(*second_.pool, second_.generation, kind);
+  if (link_.weighs_latency()) second_.pool->endpoint->latency.observe_failure(now() - picked_at_, now());
+  if (!linked()) fail_to_connect(kind, detail);  // else the first one may still be made
+}
+
+void UpstreamCall::fail_to_connect(FailureKind kind, std::string_view detail) {
+  judged_ = true;
+  const bool late = kind == FailureKind::connect_timeout;
+  std::string_view said = late ? "connecting took too long" : "connecting failed";
+  if (was_mute() || second_.was_mute())
+    said = late ? "connected, but no HTTP/2 was spoken in time" : "connected, but HTTP/2 was not spoken";
+  if (!detail.empty()) said = exchange().arena.copy(detail);
+  fail({.kind = kind, .detail = said});
+}
+
+void UpstreamCall::on_connect_is_slow() {
+  if (state_ != State::connection || !linked()) return;
+  if (!has_connect()) return second_.delay.arm(HappyEyeballs::kAttemptDelay);  // it waits for room, not for an answer
+  if (!go_beside()) return;
+  if (PooledConnection* idle = link_.pool().take(*second_.pool)) return on_second_connection(*idle);
+  link_.pool().wait(*second_.pool, second_);
+}
+
+// Finds the second endpoint, once a try. False: there is none.
+bool UpstreamCall::go_beside() {
+  if (beside_) return false;
+  second_.pool = link_.pick_beside(*pool_, request_.pick);
+  if (second_.pool == nullptr) return false;
+  beside_ = true;
+  second_.pool->endpoint->attempts.fetch_add(1, std::memory_order_relaxed);
+  second_.generation = second_.pool->endpoint->generation.load(std::memory_order_relaxed);
+  return true;
+}
+
+void UpstreamCall::move_to_second() {
+  if (pool_ == second_.pool) return;
+  choose(*second_.pool);
+  generation_ = second_.generation;
+  picked_at_ = now();
+}
+
+void UpstreamCall::on_second_connection(PooledConnection& connection) {
+  if (linked()) {
+    link_.pool().leave(*this);  // its connect goes on, and is kept if it is made
+    link_.pool().overtaken(*pool_);
+  }
+  move_to_second();
+  send(connection);
+}
+
+void UpstreamCall::leave_pools() {
+  if (linked()) link_.pool().leave(*this);
+  if (second_.linked()) link_.pool().leave(second_);
 }
 
 void UpstreamCall::fail_later(FailureKind kind, std::string_view detail) {
@@ -143,6 +222,7 @@ void UpstreamCall::fail(const Failure& failure) {
 // ---- on a connection ----
 
 void UpstreamCall::on_connection(PooledConnection& connection) {
+  leave_pools();  // the second one's connect, if there is one, goes on without us
   send(connection);
 }
 
@@ -153,28 +233,34 @@ void UpstreamCall::send(PooledConnection& connection) {
   attempt_->connected = now();
   attempt_->reused_connection = connection.reused();
   char digits[8];
-  HeaderField extra;
+  HeaderField extra[2];
   std::size_t extra_count = 0;
+  if (const std::string& host = link_.view().config.host; !host.empty()) extra[extra_count++] = {"host", host, HeaderId::host};
   if (request_.attempt > 1) {
     const auto written = std::to_chars(digits, digits + sizeof(digits), request_.attempt);
-    extra = {kAttemptHeader, {digits, static_cast<std::size_t>(written.ptr - digits)}, HeaderId::other};
-    extra_count = 1;
+    extra[extra_count++] = {kAttemptHeader, {digits, static_cast<std::size_t>(written.ptr - digits)}, HeaderId::other};
   }
-  stream_ = connection.client().open(exchange().arena, *request_.head, {&extra, extra_count}, std::move(request_.body), *this);
+  stream_ = connection.client().open(exchange().arena, head_of_try(request_, now()), {extra, extra_count}, std::move(request_.body), *this);
   link_.pool().opened(connection);
 }
 
 void UpstreamCall::on_informational(const ResponseHead& head) { tell_informational(head); }
 
 void UpstreamCall::on_response(ResponseHead& head, BodyPipe::Reader body) {
+  // The upstream was told the deadline, and its clock is a little ahead: the filter that keeps the deadline speaks within the margin, and
+  // knows whose it was. This is only the echo.
+  if (exchange().grpc && !body && request_.deadline != kNever && now() + ExchangeContext::kDeadlineMargin >= request_.deadline &&
+      grpc_status_at_head(head) == GrpcStatus::deadline_exceeded) {
+    return let_go();
+  }
   responded_ = true;
   attempt_->response_at = now();
   attempt_->status = head.status;
+  if (exchange().grpc) attempt_->grpc_status = grpc_status_at_head(head);
+  // An endpoint that refuses is quick, and must not seem fast.
+  note_latency(head.status >= 500 || head.status == 429 || is_grpc_server_trouble(attempt_->grpc_status));
   // A failing status is known now, and a retry will drop this call before its end; a good one may still be cut short.
-  if (link_.pool().counts_as_failure(head.status)) {
-    judged_ = true;
-    link_.pool().record_answer(*pool_, generation_, head.status);
-  }
+  if (link_.pool().counts_as_failure(head.status, attempt_->grpc_status)) judge_answer();
   Response response;
   response.head = &head;
   response.body = std::move(body);
@@ -183,10 +269,11 @@ void UpstreamCall::on_response(ResponseHead& head, BodyPipe::Reader body) {
 }
 
 void UpstreamCall::on_end(const Headers* trailers) {
-  if (!judged_) {
-    judged_ = true;
-    link_.pool().record_answer(*pool_, generation_, attempt_->status);
+  if (exchange().grpc && attempt_->grpc_status == GrpcStatus::none) {
+    attempt_->grpc_status = grpc_status_at_end(trailers);
+    if (is_grpc_server_trouble(attempt_->grpc_status)) note_latency(true);
   }
+  if (!judged_) judge_answer();
   end_attempt(FailureKind::none, false);
   let_go();
   tell_end({.trailers = trailers, .failure = nullptr});
@@ -198,11 +285,12 @@ void UpstreamCall::on_failure(const ClientFailure& client_failure) {
   failure.request_sent = client_failure.anything_sent;
   failure.stale_connection = client_failure.reused && !client_failure.anything_received &&
                              (client_failure.error == ClientError::reset || client_failure.error == ClientError::closed);
-  failure.detail = detail_of(client_failure);
+  failure.detail = client_failure.detail.empty() ? detail_of(client_failure) : exchange().arena.copy(client_failure.detail);
   if (failure.stale_connection) {
     link_.metrics().stale.add();  // an idle connection that the upstream may close when it likes: no sign of ill health
   } else {
     judge(failure.kind);
+    if (facts(failure.kind).blames_upstream) note_latency(true);
   }
   end_attempt(failure.kind, false);
   let_go();
@@ -218,6 +306,29 @@ void UpstreamCall::judge(FailureKind kind) {
   link_.pool().record_failure(*pool_, generation_, kind);
 }
 
+void UpstreamCall::judge_answer() {
+  judged_ = true;
+  const AttemptRecord& attempt = *attempt_;
+  if (exchange().is_clients_deadline(attempt.grpc_status)) return;
+  link_.pool().record_answer(*pool_, generation_, attempt.status, attempt.grpc_status, attempt.response_at - attempt.connected);
+}
+
+// For peak_ewma.
+void UpstreamCall::note_latency(bool failed) {
+  if (!link_.weighs_latency() || pool_ == nullptr) return;
+  LatencyEstimate& latency = pool_->endpoint->latency;
+  const Duration took = now() - picked_at_;
+  failed ? latency.observe_failure(took, now()) : latency.observe(took, now());
+}
+
+// Dropped before its answer: a timeout of the try is a failure; what ended it otherwise (the client went, another answer won) says only
+// that it would have taken longer. Waiting for a connection is the endpoint's doing only while one is being made.
+void UpstreamCall::note_given_up(FailureKind why) {
+  if (!link_.weighs_latency() || pool_ == nullptr) return;
+  if (why == FailureKind::response_timeout || why == FailureKind::idle_timeout) return note_latency(true);
+  if (!responded_) pool_->endpoint->latency.observe_at_least(now() - picked_at_, now());
+}
+
 // Once: books the try and gives the permits back.
 void UpstreamCall::end_attempt(FailureKind kind, bool cancelled) {
   wait_is_over();
@@ -229,7 +340,9 @@ void UpstreamCall::end_attempt(FailureKind kind, bool cancelled) {
   exchange().upstream_time += took;
   UpstreamMetrics& metrics = link_.metrics();
   metrics.in_flight.add(-1);
-  if (cancelled) {
+  if (attempt_->grpc_status > GrpcStatus::ok) {
+    metrics.attempt_grpc_failed(attempt_->grpc_status, took);  // also when a retry has dropped it for that
+  } else if (cancelled) {
     metrics.attempt_cancelled(took);
   } else if (kind != FailureKind::none) {
     metrics.attempt_failed(kind, took);
@@ -250,7 +363,8 @@ void UpstreamCall::let_go() {
 FailureKind UpstreamCall::dropped_for() const {
   const DecisionRecord* newest = exchange().decisions;
   if (newest == nullptr || newest->at != now() || newest->decision != "timed_out") return FailureKind::none;
-  for (const FailureKind kind : {FailureKind::response_timeout, FailureKind::idle_timeout, FailureKind::total_timeout}) {
+  for (const FailureKind kind :
+       {FailureKind::response_timeout, FailureKind::idle_timeout, FailureKind::total_timeout, FailureKind::deadline_exceeded}) {
     if (newest->reason == facts(kind).name) return kind;
   }
   return FailureKind::none;
@@ -259,12 +373,17 @@ FailureKind UpstreamCall::dropped_for() const {
 void UpstreamCall::silence() noexcept {
   later_.cancel();
   const State state = state_;
-  if (state == State::connection) link_.pool().leave(*this);
+  const bool asked = state == State::streaming || (state == State::connection && has_connect());
+  if (state == State::connection) leave_pools();
   if (state == State::endpoints) unlink();
   if (state != State::over && state != State::failing) {
     const FailureKind why = dropped_for();
+    if (asked) note_given_up(why);
     // Without a connection the endpoint has not been asked anything: if its connect fails, that will be counted by itself.
-    if (state == State::streaming) judge(why);
+    if (state == State::streaming) {
+      if (!responded_) link_.pool().record_abandoned(*pool_, generation_, now() - attempt_->connected);
+      judge(why);
+    }
     end_attempt(why, why == FailureKind::none);
   }
   let_go();

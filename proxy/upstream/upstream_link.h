@@ -15,7 +15,7 @@ namespace weir {
 
 class UpstreamLink final : public Link, private ServiceWorker {
  public:
-  UpstreamLink(WorkerContext& worker, Connector& connector, Service& service, MakeClientConnection make_client);
+  UpstreamLink(WorkerContext& worker, Connector& connector, Service& service, const ClientMakers& makers);
   ~UpstreamLink() override;
   CallPtr start(Request&& request, Caller& caller) override;
 
@@ -24,8 +24,14 @@ class UpstreamLink final : public Link, private ServiceWorker {
   UpstreamMetrics& metrics() { return metrics_; }
   const ServiceView& view() const { return *view_; }
 
+  bool hashes_by_key() const { return is_hashing(view_->config.balance) && !view_->config.hash_key.empty(); }
+  std::uint64_t key_hash(const Request& request);  // for PickContext; by chance when the request has none of the key
+  bool weighs_latency() const { return view_->config.balance == Balance::peak_ewma; }  // else nobody looks at it
+
   // Where the next try goes; null when there is no endpoint (yet).
   EndpointPool* pick(const PickContext& context);
+  // Of the other family of addresses than `first`; null when the service has none (happy_eyeballs.h).
+  EndpointPool* pick_beside(const EndpointPool& first, const PickContext& context);
   void wait_for_endpoints(PoolWaiter& waiter) { waiting_.push_back(waiter); }
 
  private:
@@ -39,6 +45,7 @@ class UpstreamLink final : public Link, private ServiceWorker {
   UpstreamMetrics metrics_;
   ServicePool pool_;
   Balancer balancer_;
+  bool looks_around_ = false;          // the balancer wants to know its surroundings
   IntrusiveList<PoolWaiter> waiting_;  // for the first answer of discovery
   std::shared_ptr<const ServiceView> view_;
 };

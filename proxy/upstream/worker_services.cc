@@ -5,9 +5,8 @@
 
 namespace weir {
 
-WorkerServices::WorkerServices(WorkerContext& worker, Connector& connector, ServiceDirectory& directory,
-                               MakeClientConnection make_client)
-    : worker_(worker), connector_(connector), directory_(directory), make_client_(make_client) {}
+WorkerServices::WorkerServices(WorkerContext& worker, Connector& connector, ServiceDirectory& directory, const ClientMakers& makers)
+    : worker_(worker), connector_(connector), directory_(directory), makers_(makers) {}
 
 WorkerServices::~WorkerServices() = default;
 
@@ -16,7 +15,7 @@ Link& WorkerServices::link(std::string_view service) {
   if (found != links_.end()) return *found->second;
   Service* known = directory_.find(service);
   CHECK(known != nullptr);
-  auto made = std::make_unique<UpstreamLink>(worker_, connector_, *known, make_client_);
+  auto made = std::make_unique<UpstreamLink>(worker_, connector_, *known, makers_);
   if (draining_) made->pool().drain();
   return *links_.emplace(std::string(service), std::move(made)).first->second;
 }

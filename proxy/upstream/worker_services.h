@@ -22,8 +22,7 @@ class UpstreamLink;
 
 class WorkerServices {
  public:
-  WorkerServices(WorkerContext& worker, Connector& connector, ServiceDirectory& directory,
-                 MakeClientConnection make_client = &make_h1_client);
+  WorkerServices(WorkerContext& worker, Connector& connector, ServiceDirectory& directory, const ClientMakers& makers = {});
   ~WorkerServices();
   WorkerServices(const WorkerServices&) = delete;
   WorkerServices& operator=(const WorkerServices&) = delete;
@@ -41,7 +40,7 @@ class WorkerServices {
   WorkerContext& worker_;
   Connector& connector_;
   ServiceDirectory& directory_;
-  MakeClientConnection make_client_;
+  const ClientMakers makers_;
   bool draining_ = false;
   std::map<std::string, std::unique_ptr<UpstreamLink>, std::less<>> links_;
 };

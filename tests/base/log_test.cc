@@ -37,15 +37,15 @@ TEST_CASE("a text line has time, level, message and fields") {
   w.log.info("listening", {{"address", "127.0.0.1:80"}, {"workers", 4}, {"tls", false}, {"after", Duration(250ms)}});
   CHECK(w.last() == "2026-01-01T00:00:01.500Z info listening address=127.0.0.1:80 workers=4 tls=false after=0.25\n");
   w.log.error("odd values", {{"empty", ""}, {"spaced", "a b"}, {"quoted", "say \"x\""}, {"equals", "a=b"}});
-  CHECK(w.last() ==
-        "2026-01-01T00:00:01.500Z error odd values empty=\"\" spaced=\"a b\" quoted=\"say \\\"x\\\"\" equals=\"a=b\"\n");
+  CHECK(w.last() == "2026-01-01T00:00:01.500Z error odd values empty=\"\" spaced=\"a b\" quoted=\"say \\\"x\\\"\" equals=\"a=b\"\n");
 }
 
 TEST_CASE("a JSON line is one object") {
   World w;
   w.log.set_json(true);
-  w.log.warning("reload refused", {{"file", "a\\b.yaml"}, {"errors", std::uint64_t{18446744073709551615U}}, {"least", INT64_MIN},
-                                   {"ratio", 0.5}, {"bad", 1.0 / 0.0}});
+  w.log.warning(
+      "reload refused",
+      {{"file", "a\\b.yaml"}, {"errors", std::uint64_t{18446744073709551615U}}, {"least", INT64_MIN}, {"ratio", 0.5}, {"bad", 1.0 / 0.0}});
   CHECK(w.last() ==
         "{\"time\":\"2026-01-01T00:00:00.000Z\",\"level\":\"warning\",\"message\":\"reload refused\",\"file\":\"a\\\\b.yaml\","
         "\"errors\":18446744073709551615,\"least\":-9223372036854775808,\"ratio\":0.5,\"bad\":null}\n");

@@ -147,7 +147,8 @@ TEST_CASE("failures count by the rules: the upstream's are failures, the client'
                            Row{FailureKind::response_timeout, Class::failed}, Row{FailureKind::no_endpoint, Class::failed},
                            Row{FailureKind::total_timeout, Class::ignored}, Row{FailureKind::client_body, Class::ignored},
                            Row{FailureKind::client_timeout, Class::ignored}, Row{FailureKind::rate_limited, Class::ignored},
-                           Row{FailureKind::pool_overflow, Class::ignored}, Row{FailureKind::internal, Class::ignored});
+                           Row{FailureKind::deadline_exceeded, Class::ignored}, Row{FailureKind::pool_overflow, Class::ignored},
+                           Row{FailureKind::internal, Class::ignored});
   Setup s;
   s.fake.then(FakeAnswer::fails(row.kind));
   TestExchange exchange(s.world);
@@ -248,4 +249,58 @@ TEST_CASE("each ticket comes back exactly once, wherever the call is dropped") {
     CHECK(s.fake.live() == 0);
     CHECK(s.world.arenas.in_use() == 0);
   }
+}
+
+TEST_CASE("a gRPC answer is recorded with its status, wherever that stood") {
+  struct Row {
+    FakeAnswer answer;
+    GrpcStatus expected;
+  };
+  const Row row =
+      GENERATE(Row{FakeAnswer::grpc(0, "message"), GrpcStatus::ok}, Row{FakeAnswer::grpc(14, "message"), GrpcStatus::unavailable},
+               Row{FakeAnswer::grpc_trailers_only(13), GrpcStatus::internal}, Row{FakeAnswer::with(503), GrpcStatus::unavailable},
+               Row{FakeAnswer::with(200, "no trailers"), GrpcStatus::unknown});
+  Setup s;
+  s.fake.then(row.answer);
+  TestExchange exchange(s.world);
+  exchange.make_grpc();
+  exchange.start(s.link);
+  s.world.loop.run_until_idle();
+  CHECK(exchange.ended);
+  CHECK(s.only().cls == Class::answered);
+  CHECK(s.only().grpc_status == row.expected);
+}
+
+TEST_CASE("what is no gRPC call has no gRPC status, even if the answer says one") {
+  Setup s;
+  s.fake.then(FakeAnswer::grpc(14, "message"));
+  TestExchange exchange(s.world);
+  exchange.start(s.link);
+  s.world.loop.run_until_idle();
+  CHECK(s.only().grpc_status == GrpcStatus::none);
+}
+
+TEST_CASE("a gRPC answer that was dropped after its head still says the status that the head had") {
+  Setup s;
+  s.fake.then(FakeAnswer::grpc_trailers_only(14));
+  TestExchange exchange(s.world);
+  exchange.make_grpc();
+  exchange.drop_on_response();
+  exchange.start(s.link);
+  s.world.loop.run_until_idle();
+  CHECK(s.only().cls == Class::ignored);
+  CHECK(s.only().grpc_status == GrpcStatus::unavailable);
+}
+
+TEST_CASE("deadline_exceeded says nothing about the upstream when it was the client's deadline, and something when it was not") {
+  const bool late = GENERATE(true, false);
+  Setup s;
+  s.fake.then(FakeAnswer::grpc_trailers_only(4).delayed(late ? 996ms : 900ms));
+  TestExchange exchange(s.world);
+  exchange.make_grpc("1S");
+  exchange.start(s.link);
+  s.world.loop.run_until_idle();
+  CHECK(s.only().cls == (late ? Class::ignored : Class::answered));
+  CHECK(s.only().grpc_status == (late ? GrpcStatus::none : GrpcStatus::deadline_exceeded));
+  CHECK(s.only().cut_short == late);
 }

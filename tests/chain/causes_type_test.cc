@@ -28,11 +28,10 @@ TEST_CASE("causes print as the fewest words that read back as the same") {
   CHECK(joined(causes_of({"5xx", "503", "gateway_error", "reset"})) == "reset 5xx");
   CHECK(joined(causes_of({"503", "502", "504"})) == "gateway_error");
   CHECK(joined(causes_of({"500", "501", "502", "429"})) == "429 500-502");
-  CHECK(joined(causes_of({"grpc_unavailable", "timeout", "connect_failure"})) ==
-        "connect_failure timeout grpc_unavailable");
+  CHECK(joined(causes_of({"grpc_unavailable", "timeout", "connect_failure"})) == "connect_failure timeout grpc_unavailable");
   CHECK(joined(Causes()).empty());
-  for (const auto& words : {causes_of({"4xx", "599", "gateway_error"}), causes_of({"100", "refused_stream"}),
-                            causes_of({"3xx", "299-300"})}) {
+  for (const auto& words :
+       {causes_of({"4xx", "599", "gateway_error"}), causes_of({"100", "refused_stream"}), causes_of({"3xx", "299-300"})}) {
     Causes again;
     CHECK(said(causes_type().print(words), again).empty());
     CHECK(again == words);
@@ -47,13 +46,11 @@ TEST_CASE("a single cause needs no list") {
 
 TEST_CASE("each wrong cause is reported, with the nearest word") {
   Value list = Value::list();
-  for (const char* word : {"conect_failure", "reset", "rejected", "6xx", "503-500"})
-    list.add(Value::plain(word));
+  for (const char* word : {"conect_failure", "reset", "rejected", "6xx", "503-500"}) list.add(Value::plain(word));
   list.add(Value::map());
   Causes causes;
   const std::string text = said(list, causes);
-  CHECK(text.find("causes[0]: unknown cause, got conect_failure; did you mean connect_failure?\n") !=
-        std::string::npos);
+  CHECK(text.find("causes[0]: unknown cause, got conect_failure; did you mean connect_failure?\n") != std::string::npos);
   CHECK(text.find("causes[1]") == std::string::npos);
   CHECK(text.find("causes[2]: what weir rejected itself is no cause here\n") != std::string::npos);
   CHECK(text.find("causes[3]: unknown cause, got 6xx") != std::string::npos);

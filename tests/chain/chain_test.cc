@@ -163,8 +163,12 @@ TEST_CASE("calls are counted by how they ended") {
   const auto chain = s.build();
   auto broken = FakeAnswer::with(200, "long body");
   broken.breaks = FailureKind::reset;
-  s.fake.then(FakeAnswer::with(204)).then(FakeAnswer::with(503)).then(broken).then(FakeAnswer::fails(FailureKind::reset)).then(
-      FakeAnswer::fails(FailureKind::queue_full)).then(FakeAnswer::silent());
+  s.fake.then(FakeAnswer::with(204))
+      .then(FakeAnswer::with(503))
+      .then(broken)
+      .then(FakeAnswer::fails(FailureKind::reset))
+      .then(FakeAnswer::fails(FailureKind::queue_full))
+      .then(FakeAnswer::silent());
   for (int i = 0; i < 6; ++i) {
     TestExchange exchange(s.world);
     exchange.start(chain->outermost());

@@ -90,7 +90,8 @@ TEST_CASE("the cause rejected holds exactly what the table calls rejected") {
 }
 
 TEST_CASE("words that are no causes are refused") {
-  for (const char* word : {"", "6xx", "0xx", "600", "99", "503-500", "500-600", "grpc_ok", "grpc_nonsense", "total_timeout", "5XX", "500-"}) {
+  for (const char* word :
+       {"", "6xx", "0xx", "600", "99", "503-500", "500-600", "grpc_ok", "grpc_nonsense", "total_timeout", "5XX", "500-"}) {
     INFO(word);
     CHECK_FALSE(Causes::parse_word(word).ok());
   }

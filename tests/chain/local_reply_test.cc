@@ -84,3 +84,37 @@ TEST_CASE("requests that never became an exchange are answered too") {
   CHECK(reply.body == "weir: too many header fields\n");
   CHECK(reply.head->headers.value("proxy-status") == "weir; error=http_request_error; details=\"too many header fields\"");
 }
+
+TEST_CASE("a gRPC call is answered in gRPC: all in one head, and another weir still knows whose answer it is") {
+  ChainWorld world;
+  TestExchange exchange(world);
+  exchange.make_grpc();
+  Failure failure = failure_of(FailureKind::rate_limited);
+  failure.retry_after = Duration(1500ms) + 1ns;
+  failure.detail = "100% of the tokens";
+  const LocalReply reply = make_local_reply(exchange.context(), failure);
+  const Headers& headers = reply.head->headers;
+  CHECK(reply.body.empty());
+  CHECK(reply.head->status == 200);
+  CHECK_FALSE(reply.head->has_body);
+  CHECK(headers.value("content-type") == "application/grpc");
+  CHECK(headers.value("grpc-status") == "8");
+  CHECK(headers.value("grpc-message") == "weir: too many requests (rate_limited, 100%25 of the tokens, policy careful, main.yaml:75)");
+  CHECK(headers.value("grpc-retry-pushback-ms") == "1501");
+  CHECK_FALSE(headers.has(HeaderId::retry_after));
+  CHECK(kind_of_local_reply(*reply.head) == FailureKind::rate_limited);
+}
+
+TEST_CASE("every failure has a gRPC status that is not ok") {
+  ChainWorld world;
+  TestExchange exchange(world);
+  exchange.make_grpc();
+  for (std::size_t i = 1; i < static_cast<std::size_t>(FailureKind::count_); ++i) {
+    Failure failure;
+    failure.kind = static_cast<FailureKind>(i);
+    const LocalReply reply = make_local_reply(exchange.context(), failure);
+    CAPTURE(failure.facts().name);
+    CHECK(grpc_status_at_head(*reply.head) > GrpcStatus::ok);
+    CHECK(kind_of_local_reply(*reply.head) == failure.kind);
+  }
+}

@@ -39,12 +39,9 @@ TEST_CASE("a file that cannot be read is an error of its own kind") {
 }
 
 TEST_CASE("an empty file and one that is no map are refused") {
-  CHECK(load_one("").said ==
-        "/etc/weir/weir.yaml:1:1: error: the file is empty; expected at least version: 1\n");
-  CHECK(load_one("- a\n").said ==
-        "/etc/weir/weir.yaml:1:1: error: expected a map of fields such as version: 1, got a list\n");
-  CHECK(load_one("hello\n").said ==
-        "/etc/weir/weir.yaml:1:1: error: expected a map of fields such as version: 1, got hello\n");
+  CHECK(load_one("").said == "/etc/weir/weir.yaml:1:1: error: the file is empty; expected at least version: 1\n");
+  CHECK(load_one("- a\n").said == "/etc/weir/weir.yaml:1:1: error: expected a map of fields such as version: 1, got a list\n");
+  CHECK(load_one("hello\n").said == "/etc/weir/weir.yaml:1:1: error: expected a map of fields such as version: 1, got hello\n");
 }
 
 TEST_CASE("a whole value comes from the environment or from a file beside the configuration") {
@@ -60,8 +57,7 @@ TEST_CASE("a whole value comes from the environment or from a file beside the co
 }
 
 TEST_CASE("what is not set, not there, or not a whole value is an error and nothing more is said of it") {
-  const Loaded loaded =
-      load_one("a: ${env:NONE}\nb: ${file:none}\nc: x${env:A}\nd: \"${ENV:A}\"\ne: \"${env:A}${env:B}\"\n");
+  const Loaded loaded = load_one("a: ${env:NONE}\nb: ${file:none}\nc: x${env:A}\nd: \"${ENV:A}\"\ne: \"${env:A}${env:B}\"\n");
   CHECK(loaded.said ==
         "/etc/weir/weir.yaml:1:4: error: a: the environment variable NONE is not set\n"
         "/etc/weir/weir.yaml:2:4: error: b: cannot read /etc/weir/none: No such file or directory\n"
@@ -73,8 +69,7 @@ TEST_CASE("what is not set, not there, or not a whole value is an error and noth
 
 TEST_CASE("included files add listeners, services and policies, each with places of its own") {
   MemorySources sources;
-  sources.files["/etc/weir/weir.yaml"] =
-      "version: 1\ninclude: [conf.d/*.yaml, none/*.yaml]\nservices: { a: 1 }\n";
+  sources.files["/etc/weir/weir.yaml"] = "version: 1\ninclude: [conf.d/*.yaml, none/*.yaml]\nservices: { a: 1 }\n";
   sources.files["/etc/weir/conf.d/1.yaml"] = "version: 1\nservices: { b: 2 }\nlisteners: [x]\n";
   sources.files["/etc/weir/conf.d/2.yaml"] = "policies: { p: 3 }\nlisteners: [y]\nlog: { level: info }\n";
   sources.files["/etc/weir/conf.d/skip.txt"] = "not: read\n";
@@ -90,8 +85,7 @@ TEST_CASE("included files add listeners, services and policies, each with places
 
 TEST_CASE("a name that two files define is an error with both places") {
   MemorySources sources;
-  sources.files["/etc/weir/weir.yaml"] =
-      "version: 1\ninclude: conf.d/*.yaml\nservices: { a: 1 }\nlog: { level: info }\n";
+  sources.files["/etc/weir/weir.yaml"] = "version: 1\ninclude: conf.d/*.yaml\nservices: { a: 1 }\nlog: { level: info }\n";
   sources.files["/etc/weir/conf.d/1.yaml"] = "services: { a: 2 }\nlog: { level: debug }\n";
   CHECK(load(sources).said ==
         "/etc/weir/conf.d/1.yaml:1:13: error: services.a: defined twice, first at /etc/weir/weir.yaml:3\n"

@@ -13,7 +13,7 @@
 
 namespace weir::config {
 
-class MemorySources final : public Sources {
+class MemorySources : public Sources {
  public:
   std::map<std::string, std::string> files;
   std::map<std::string, std::string> variables;

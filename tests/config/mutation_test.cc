@@ -22,20 +22,15 @@ std::string mutate(std::string text, Random& random) {
   for (std::uint64_t left = 1 + random.below(8); left > 0; --left) {
     const std::size_t at = random.below(text.size() + 1);
     switch (random.below(5)) {
-      case 0:
-        text.insert(at, 1, kPieces[random.below(kPieces.size())]);
-        break;
+      case 0: text.insert(at, 1, kPieces[random.below(kPieces.size())]); break;
       case 1:
         if (at < text.size()) text.erase(at, 1 + random.below(6));
         break;
       case 2:
         if (at < text.size()) text[at] = static_cast<char>(random.below(256));
         break;
-      case 3:
-        text.insert(at, text.substr(random.below(text.size() + 1), random.below(20)));
-        break;
-      default:
-        text.insert(at, std::string(1 + random.below(70), kPieces[random.below(12)]));
+      case 3: text.insert(at, text.substr(random.below(text.size() + 1), random.below(20))); break;
+      default: text.insert(at, std::string(1 + random.below(70), kPieces[random.below(12)]));
     }
     if (text.empty()) text = "a";
   }

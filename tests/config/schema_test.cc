@@ -29,13 +29,9 @@ LoadedConfig load(const std::string& yaml) {
 }
 
 // A file with one service and the given rest.
-LoadedConfig load_with(const std::string& rest) {
-  return load("version: 1\nservices: { s: { endpoints: [127.0.0.1:1] } }\n" + rest);
-}
+LoadedConfig load_with(const std::string& rest) { return load("version: 1\nservices: { s: { endpoints: [127.0.0.1:1] } }\n" + rest); }
 
-const PolicySpec& policy(const LoadedConfig& loaded, const std::string& name) {
-  return *loaded.config->policies.at(name);
-}
+const PolicySpec& policy(const LoadedConfig& loaded, const std::string& name) { return *loaded.config->policies.at(name); }
 
 std::vector<std::string> names(const PolicySpec& policy) {
   std::vector<std::string> out;
@@ -43,9 +39,9 @@ std::vector<std::string> names(const PolicySpec& policy) {
   return out;
 }
 
-const char* const kFiles[] = {"tests/acceptance/main.yaml",   "tests/acceptance/default.yaml",
-                              "config/examples/minimal.yaml", "config/examples/main.yaml",
-                              "config/examples/sidecar.yaml", "config/examples/shadow-first.yaml"};
+const char* const kFiles[] = {"tests/acceptance/main.yaml",    "tests/acceptance/default.yaml", "config/examples/minimal.yaml",
+                              "config/examples/main.yaml",     "config/examples/sidecar.yaml",  "config/examples/shadow-first.yaml",
+                              "config/examples/overload.yaml", "config/examples/balance.yaml",  "config/examples/grpc.yaml"};
 
 TEST_CASE("every example and acceptance file of this stage loads without a word") {
   for (const char* path : kFiles) {
@@ -68,8 +64,7 @@ TEST_CASE("what is printed loads again and prints the same, warnings apart") {
     CHECK(second.report.empty());
     REQUIRE(second.config != nullptr);
     CHECK(print_config(*second.config, filter_catalog()) == printed);
-    CHECK(print_config_json(*first.config, filter_catalog())
-              .starts_with("{\"version\":1,\"workers\":\"auto\","));
+    CHECK(print_config_json(*first.config, filter_catalog()).starts_with("{\"version\":1,\"workers\":\"auto\","));
   }
 }
 
@@ -118,27 +113,23 @@ TEST_CASE("main.yaml becomes what it says") {
   CHECK(payments.outlier_detection.eject_max == 5min);
   CHECK(payments.limits.requests == 1024);
 
-  CHECK(names(policy(loaded, "careful")) == std::vector<std::string>{"timeout", "rate_limit", "retry",
-                                                                     "payments-errors", "concurrency_limit",
-                                                                     "per-try"});
+  CHECK(names(policy(loaded, "careful")) ==
+        std::vector<std::string>{"timeout", "rate_limit", "retry", "payments-errors", "concurrency_limit", "per-try"});
   CHECK(policy(loaded, "careful").filters[5].place.line == 78);
   CHECK(&config.policy_for(listener, charge, "payments") == &policy(loaded, "careful"));
   CHECK(&config.policy_for(listener, listener.routes[3], "payments") == &policy(loaded, "default-outbound"));
 }
 
-TEST_CASE(
-    "the built-in configuration is default.yaml to the letter, and the structs' own defaults agree with it") {
+TEST_CASE("the built-in configuration is default.yaml to the letter, and the structs' own defaults agree with it") {
   CHECK(builtin_yaml() == read("tests/acceptance/default.yaml"));
   const LoadedConfig loaded = load("version: 1\nservices: { any: { endpoints: [127.0.0.1:1] } }\n");
   REQUIRE(loaded.config != nullptr);
   ServiceConfig own = service_section().defaults();
   own.endpoints = loaded.config->services.at("any").endpoints;
-  CHECK(config::write_yaml(service_section().print(own)) ==
-        config::write_yaml(service_section().print(loaded.config->services.at("any"))));
+  CHECK(config::write_yaml(service_section().print(own)) == config::write_yaml(service_section().print(loaded.config->services.at("any"))));
   CHECK(names(policy(loaded, "default-outbound")) ==
         std::vector<std::string>{"leak", "slow", "retry", "dead", "errors", "concurrency_limit"});
-  CHECK(names(policy(loaded, "default-inbound")) ==
-        std::vector<std::string>{"load_shed", "timeout", "concurrency_limit"});
+  CHECK(names(policy(loaded, "default-inbound")) == std::vector<std::string>{"load_shed", "timeout", "concurrency_limit"});
   CHECK(policy(loaded, "default-outbound").filters[1].mode == FilterMode::shadow);
   CHECK(std::string(policy(loaded, "default-outbound").filters[0].place.file) == "built-in");
 }
@@ -158,8 +149,7 @@ TEST_CASE("the policy of a request is the route's, else the service's, else the 
   REQUIRE(loaded.config != nullptr);
   const Config& config = *loaded.config;
   const auto name = [&](std::size_t listener, std::size_t route, const char* service) {
-    return config.policy_for(config.listeners[listener], config.listeners[listener].routes[route], service)
-        .name;
+    return config.policy_for(config.listeners[listener], config.listeners[listener].routes[route], service).name;
   };
   CHECK(name(0, 0, "s") == "p");
   CHECK(name(0, 1, "s") == "q");
@@ -213,6 +203,25 @@ TEST_CASE("a service keeps the built-in values of what it does not give, also in
   CHECK(service.endpoints[1].address.family() == Address::Family::unix_path);
 }
 
+TEST_CASE("idle connections of a service with protocol http2 are kept longer, unless it says otherwise") {
+  const LoadedConfig loaded = load(R"(version: 1
+services:
+  old: { endpoints: [127.0.0.1:1] }
+  new: { endpoints: [127.0.0.1:1], keep_alive: { max_age: 1h }, protocol: http2 }
+  own: { endpoints: [127.0.0.1:1], keep_alive: { idle: 10s }, protocol: http2, host: "a.local:81", http2: { max_streams: 7 } }
+)");
+  REQUIRE(loaded.config != nullptr);
+  const auto& services = loaded.config->services;
+  CHECK(services.at("old").keep_alive.idle == 4s);
+  CHECK(services.at("new").keep_alive.idle == 5min);
+  CHECK(services.at("new").keep_alive.max_age == 1h);
+  CHECK(services.at("own").keep_alive.idle == 10s);
+  CHECK(services.at("own").protocol == Protocol::http2);
+  CHECK(services.at("own").host == "a.local:81");
+  CHECK(services.at("own").http2.max_streams == 7);
+  CHECK(print_config(*loaded.config, filter_catalog()).find("idle: 5m") != std::string::npos);
+}
+
 TEST_CASE("header values that came from elsewhere are printed as their source") {
   config::MemorySources sources;
   sources.variables["TOKEN"] = "hunter2";
@@ -244,11 +253,35 @@ TEST_CASE("exit status is 0, 1 or 2, and strict makes warnings errors") {
   CHECK(unreadable.report == "cannot read gone.yaml: No such file or directory\n");
   CHECK(load("version: 1\n").exit_status(true) == 0);
   CHECK(load("version: 2\n").exit_status(false) == 1);
-  const LoadedConfig warned =
-      load_with("policies: { p: { filters: [ { timeout: { total: 1s, response_headers: 1s } } ] } }\n");
+  const LoadedConfig warned = load_with("policies: { p: { filters: [ { timeout: { total: 1s, response_headers: 1s } } ] } }\n");
   CHECK(warned.warnings == 1);
   CHECK(warned.exit_status(false) == 0);
   CHECK(warned.exit_status(true) == 1);
+}
+
+TEST_CASE("how a service balances is read, and printed as it was written") {
+  const LoadedConfig loaded = load(
+      "version: 1\nservices:\n"
+      "  users: { endpoints: [127.0.0.1:1], balance: maglev, hash_key: [header:X-User, cookie:Id], hash_max_load: unbounded }\n"
+      "  ring: { endpoints: [127.0.0.1:1], balance: ring_hash, hash_key: client_address, hash_max_load: 150% }\n"
+      "  search: { endpoints: [127.0.0.1:1], balance: peak_ewma, slow_start: 30s }\n");
+  CHECK(loaded.report.empty());
+  REQUIRE(loaded.config != nullptr);
+  const ServiceConfig& users = loaded.config->services.at("users");
+  CHECK(users.balance == Balance::maglev);
+  CHECK(users.hash_key == std::vector{HashKeyPart{HashKeyPart::Kind::header, "x-user"}, HashKeyPart{HashKeyPart::Kind::cookie, "Id"}});
+  CHECK(users.hash_max_load == kUnboundedLoad);
+  CHECK(users.slow_start == Duration(0));
+  const ServiceConfig& ring = loaded.config->services.at("ring");
+  CHECK(ring.hash_key == std::vector{HashKeyPart{HashKeyPart::Kind::client_address, ""}});
+  CHECK(ring.hash_max_load == 1.5);
+  CHECK(loaded.config->services.at("search").slow_start == Duration(30s));
+  const std::string printed = print_config(*loaded.config, filter_catalog());
+  CHECK(printed.find("hash_max_load: unbounded") != std::string::npos);
+  CHECK(printed.find("hash_max_load: 150%") != std::string::npos);
+  const LoadedConfig again = load(printed);
+  REQUIRE(again.config != nullptr);
+  CHECK(print_config(*again.config, filter_catalog()) == printed);
 }
 
 TEST_CASE("a policy that was refused in part is not linted") {
@@ -263,12 +296,11 @@ TEST_CASE("a policy that was refused in part is not linted") {
 
 TEST_CASE("the reference page is current") {
   const std::string page = write_reference(filter_catalog());
-  if (std::getenv("WEIR_UPDATE_REFERENCE") != nullptr)
-    std::ofstream(WEIR_SOURCE_DIR "/config/README.md") << page;
+  if (std::getenv("WEIR_UPDATE_REFERENCE") != nullptr) std::ofstream(WEIR_SOURCE_DIR "/config/README.md") << page;
   // When this fails: WEIR_UPDATE_REFERENCE=1 build/dev/tests/test_config
   CHECK((page == read("config/README.md")));
-  for (const char* text : {"| `max_attempts` |", "### listeners[].routes[]", "| `response_headers` |",
-                           "default-outbound", "| `read_only_listen` |"}) {
+  for (const char* text :
+       {"| `max_attempts` |", "### listeners[].routes[]", "| `response_headers` |", "default-outbound", "| `read_only_listen` |"}) {
     INFO(text);
     CHECK(page.find(text) != std::string::npos);
   }
@@ -290,8 +322,7 @@ TEST_CASE("every field is documented, and what is required has an example") {
 // loadable file.
 TEST_CASE("mutated configurations never crash the schema") {
   Random random(7);
-  const std::string good =
-      read("tests/acceptance/main.yaml") + read("tests/acceptance/default.yaml").substr(200);
+  const std::string good = read("tests/acceptance/main.yaml") + read("tests/acceptance/default.yaml").substr(200);
   std::vector<std::string> words;
   for (std::size_t at = 0; at < good.size();) {
     const std::size_t end = std::min(good.find_first_of(" \n,:[]{}", at + 1), good.size());

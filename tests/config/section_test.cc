@@ -15,15 +15,14 @@ struct Backoff {
 };
 
 const Section<Backoff>& backoff_section() {
-  static const Section<Backoff> section =
-      Section<Backoff>("backoff", "How long to wait.")
-          .field("base", &Backoff::base, duration(1ms, 1min), "First wait.")
-          .field("max", &Backoff::max, duration(1ms, 1min), "Longest wait.")
-          .check([](const Backoff& backoff, const Value& value, Reader& reader) {
-            if (backoff.base <= backoff.max) return true;
-            reader.error(value.place, "base is above max");
-            return false;
-          });
+  static const Section<Backoff> section = Section<Backoff>("backoff", "How long to wait.")
+                                              .field("base", &Backoff::base, duration(1ms, 1min), "First wait.")
+                                              .field("max", &Backoff::max, duration(1ms, 1min), "Longest wait.")
+                                              .check([](const Backoff& backoff, const Value& value, Reader& reader) {
+                                                if (backoff.base <= backoff.max) return true;
+                                                reader.error(value.place, "base is above max");
+                                                return false;
+                                              });
   return section;
 }
 
@@ -44,8 +43,7 @@ const Section<Sample>& sample_section() {
           .field("attempts", &Sample::attempts, integer(1, 10), "Tries in all.")
           .field("total", &Sample::total, duration(1ms, 1h), "All of it.")
           .field("idle", &Sample::idle, duration(1ms, 1h), "Between bytes.")
-          .field("mode", &Sample::mode,
-                 enumeration<Mode>({{"enforce", Mode::enforce}, {"shadow", Mode::shadow}}), "Whether.")
+          .field("mode", &Sample::mode, enumeration<Mode>({{"enforce", Mode::enforce}, {"shadow", Mode::shadow}}), "Whether.")
           .field("backoff", &Sample::backoff, object(backoff_section()), "Waits.")
           .field("ports", &Sample::ports, list_of<std::uint16_t>(integer(1, 65535)), "Where.")
           .field("labels", &Sample::labels, map_of(name(), text()), "Yours.")
@@ -145,16 +143,14 @@ TEST_CASE("a rule between fields is asked only when every field was read") {
   value.add("backoff", backoff);
   CHECK(read(value).said == "t.yaml:2:9: error: top.backoff: base is above max\n");
   value.members.back().value.add("max", scalar_at("never", 3));
-  CHECK(read(value).said ==
-        "t.yaml:3:3: error: top.backoff.max: expected a duration such as 250ms, 2s or 1h30m, got never\n");
+  CHECK(read(value).said == "t.yaml:3:3: error: top.backoff.max: expected a duration such as 250ms, 2s or 1h30m, got never\n");
 }
 
 TEST_CASE("a value that came from elsewhere is named by its source, not shown") {
   Value value = with_service();
   value.add("attempts", scalar_at("hunter2", 2));
   value.members.back().value.origin = "${env:SECRET}";
-  CHECK(read(value).said ==
-        "t.yaml:2:3: error: top.attempts: expected integer, 1 to 10, got the value of ${env:SECRET}\n");
+  CHECK(read(value).said == "t.yaml:2:3: error: top.attempts: expected integer, 1 to 10, got the value of ${env:SECRET}\n");
 }
 
 TEST_CASE("an invalid value is passed over in silence") {

@@ -1,5 +1,5 @@
 """acceptance/main.yaml as it stands, with ports and paths replaced: it loads, and behaves as its comments say."""
-import collections, os, re, unittest
+import collections, os, re, subprocess, unittest
 
 from harness import *
 
@@ -44,6 +44,24 @@ class MainYaml(EndToEnd):
             self.assertEqual(self.request(method, path, None, headers)[0], 200)
             self.assertIsNone(header(self.calls[-1][1], "x-route"), (method, path, headers))
         self.assertEqual(self.request(path="/weir-says")[2], b"hello\n")
+
+    def test_explain_says_what_the_proxy_then_does(self):
+        gold = dict(self.CHARGE)
+        for method, path, headers in (("POST", "/v1/charge", gold), ("GET", "/v1/charge", gold), ("POST", "/%76%31/charge", gold),
+                                      ("POST", "/v1/charge", dict(gold, **{"x-tenant": "tin"})), ("GET", "/cart/list?page=2", {}),
+                                      ("GET", "/carton", {}), ("GET", "/weir-says", {}), ("GET", "/a/../b", {}), ("GET", "/a%2fb", {}),
+                                      ("OPTIONS", "*", {}), ("GET", "/", {"Host": "user@host"})):
+            fields = [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
+            explained = subprocess.run([WEIR, "explain", "--json", "-c", self.config, method, path, *fields], capture_output=True, timeout=60)
+            said = json.loads(explained.stdout)
+            before = len(self.access_log())
+            status = self.request(method, path, None, headers)[0]
+            line = wait_until(lambda: self.access_log()[before:], "its line")[0]
+            with self.subTest(method=method, path=path, headers=headers):
+                self.assertEqual(status, said.get("status", 200))
+                self.assertEqual(line.get("route") or None, said.get("route"))
+                self.assertIn(line.get("service") or None, [target["service"] for target in said["targets"]] or [None])
+                self.assertIn(line.get("policy") or None, [target["policy"] for target in said["targets"]] or [None])
 
     def test_the_canary_is_split_and_rewritten(self):
         seen = collections.Counter()

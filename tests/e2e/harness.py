@@ -1,13 +1,25 @@
 """What the end-to-end tests share: real weir, real nginx, scripted upstreams on real sockets. Nothing sleeps to wait: wait_until polls."""
-import contextlib, http.client, json, os, shutil, signal, socket, subprocess, tempfile, threading, time, unittest
+import contextlib, http.client, json, os, random, shutil, signal, socket, subprocess, tempfile, threading, time, unittest
 
 WEIR = os.environ.get("WEIR_BINARY", "build/release/weir")
 
 
+GIVEN_PORTS = set()
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below the range from which the kernel takes ports for outgoing connections: one of those could have this port before its listener has."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as f:
+        low = int(f.read().split()[0])
+    for _ in range(1000):
+        port = random.randrange(max(1024, low - 12000), low) if low > 2048 else 0
+        with contextlib.suppress(OSError), socket.socket() as s:
+            s.bind(("127.0.0.1", port))
+            port = s.getsockname()[1]
+            if port not in GIVEN_PORTS:
+                GIVEN_PORTS.add(port)
+                return port
+    raise AssertionError("no free port")
 
 
 def wait_until(condition, what, seconds=10):
@@ -65,14 +77,14 @@ class Process:
 class ScriptedUpstream:
     """Accepts connections; `script(connection, number)` runs in a thread for each, number counting from 0."""
 
-    def __init__(self, script, port=0, path=None):
+    def __init__(self, script, port=0, path=None, address="127.0.0.1"):
         if path:
             self.socket = socket.socket(socket.AF_UNIX)
             self.socket.bind(path)
         else:
             self.socket = socket.socket()
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self.socket.bind(("127.0.0.1", port))
+            self.socket.bind((address, port))
             self.port = self.socket.getsockname()[1]
         self.socket.listen(128)
         self.script, self.accepted, self.open = script, 0, []
@@ -197,13 +209,13 @@ class EndToEnd(unittest.TestCase):
         server.port = port
         return server
 
-    def weir(self, text=None, arguments=None, wait_for=None, **options):
-        """Starts weir with this YAML; `admin:` is added. @PORT@ is the listener's port."""
+    def weir(self, text=None, arguments=None, wait_for=None, prefix=(), **options):
+        """Starts weir with this YAML; `admin:` is added. @PORT@ is the listener's port. `prefix`: a command that runs it."""
         if arguments is None:
             self.config = f"{self.dir}/weir.yaml"
             self.write_config(text)
             arguments = ["run", "-c", self.config]
-        process = Process([WEIR] + arguments, **options)
+        process = Process([*prefix, WEIR, *arguments], **options)
         self.addCleanup(process.stop)
         target = wait_for or self.port
 

@@ -2,12 +2,14 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import certificates  # noqa: E402
 from harness import connectable, free_port, wait_until  # noqa: E402
 
 ROOT = os.environ["WEIR_SOURCE_DIR"]
@@ -127,6 +129,12 @@ class ExamplesTest(unittest.TestCase):
             if not example.startswith("version: 1"):
                 text = frame + "".join("      " + line + "\n" for line in example.splitlines())
             with tempfile.TemporaryDirectory() as folder:
+                if "/etc/weir/tls/" in text:
+                    authority = certificates.Authority(folder, "example")
+                    certificate, key = authority.issue("tls", dns=["payments.shop"], client=True)
+                    for name, made in (("tls.crt", certificate), ("tls.key", key), ("ca.crt", authority.ca_path)):
+                        shutil.copy(made, os.path.join(folder, name))
+                    text = text.replace("/etc/weir/tls/", folder + "/")
                 path = os.path.join(folder, "example.yaml")
                 with open(path, "w", encoding="utf-8") as out:
                     out.write(text)

@@ -115,9 +115,12 @@ TEST_CASE("what counts as a failure is what the causes name") {
     bool opens;
   };
   const Row rows[] = {
-      {Bench::failed(FailureKind::connect_failure), true}, {Bench::failed(FailureKind::reset), false},
-      {Bench::failed(FailureKind::response_timeout), false}, {Bench::status(503), true},
-      {Bench::status(500), false},                           {Bench::status(404), false},
+      {Bench::failed(FailureKind::connect_failure), true},
+      {Bench::failed(FailureKind::reset), false},
+      {Bench::failed(FailureKind::response_timeout), false},
+      {Bench::status(503), true},
+      {Bench::status(500), false},
+      {Bench::status(404), false},
   };
   for (const Row& row : rows) {
     Bench bench(config);
@@ -166,8 +169,8 @@ TEST_CASE("slow calls open a breaker") {
 
 TEST_CASE("a cancel counts as slow when it came late and the upstream owed the answer") {
   Bench bench{slow_config()};
-  bench.call(Bench::cancelled(300ms));         // in time
-  bench.call(Bench::cancelled(10s, false));    // it was the client who had not sent everything
+  bench.call(Bench::cancelled(300ms));       // in time
+  bench.call(Bench::cancelled(10s, false));  // it was the client who had not sent everything
   CHECK(bench.policy.view(bench.now).counts.calls == 0);
   bench.call(Bench::cancelled(301ms), 10);
   CHECK(bench.state() == State::open);

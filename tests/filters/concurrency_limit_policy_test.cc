@@ -220,12 +220,18 @@ TEST_CASE("quick errors do not count as quick answers") {
   ConcurrencyLimitConfig config;
   config.adaptive = AdaptiveLimitConfig{AdaptiveLimitConfig::Algorithm::gradient2, 10, 5, 1000};
   Bench bench(config);
-  for (const int status : {500, 503, 429}) {
+  const auto grpc = [](GrpcStatus status) {
+    Outcome outcome = answered(200, 200us);
+    outcome.grpc_status = status;
+    return outcome;
+  };
+  for (const Outcome& quick : {answered(500, 200us), answered(503, 200us), answered(429, 200us), grpc(GrpcStatus::unavailable),
+                               grpc(GrpcStatus::resource_exhausted)}) {
     for (int i = 0; i < 1000; ++i) {
       bench.now += 10ms;
       std::vector<Ticket> tickets;
       for (int k = 0; k < 10; ++k) tickets.push_back(bench.admitted());
-      for (const Ticket& ticket : tickets) bench.give_back(ticket, answered(status, 200us));
+      for (const Ticket& ticket : tickets) bench.give_back(ticket, quick);
     }
     CHECK(bench.policy.limit() == 10);
   }

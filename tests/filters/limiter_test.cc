@@ -14,7 +14,7 @@ struct Bench {
   // One window: its samples, spread so that the last one completes it.
   void window(Duration rtt, std::uint32_t in_flight, bool dropped = false, int samples = 10) {
     for (int i = 0; i < samples; ++i) {
-      limiter.add(now, LimitSample{rtt, in_flight, dropped && i == 0}, random);
+      limiter.add(now, LimitSample{now, rtt, in_flight, dropped && i == 0}, random);
       if (i == samples - 2) now += Limiter::kWindow;
     }
     now += 1ms;
@@ -28,14 +28,14 @@ struct Bench {
 TEST_CASE("a fixed limit learns nothing") {
   Limiter limiter(7);
   Random random(1);
-  for (int i = 0; i < 100; ++i) limiter.add(MonotonicTime{i * 1s}, LimitSample{10s, 7, true}, random);
+  for (int i = 0; i < 100; ++i) limiter.add(MonotonicTime{i * 1s}, LimitSample{MonotonicTime{i * 1s}, 10s, 7, true}, random);
   CHECK(limiter.limit() == 7);
   CHECK_FALSE(limiter.adaptive());
 }
 
 TEST_CASE("a window ends after a second and ten samples, both") {
   Bench bench(Algorithm::aimd);
-  const LimitSample sample{10ms, 20, false};
+  const LimitSample sample{bench.now, 10ms, 20, false};
   for (int i = 0; i < 100; ++i) bench.limiter.add(bench.now, sample, bench.random);
   CHECK(bench.limiter.limit() == 20);  // no second has passed
   bench.limiter.add(bench.now + 1s, sample, bench.random);
@@ -171,6 +171,79 @@ TEST_CASE("healthy traffic is never shed in order to measure") {
       }
     }
   }
+}
+
+// Calls that are admitted now and end after `rtt`: so many time out, the rest is answered.
+void round_of(Bench& bench, int answered, int timed_out, Duration rtt) {
+  const MonotonicTime admitted = bench.now;
+  bench.now += rtt;
+  for (int i = 0; i < answered + timed_out; ++i) {
+    bench.limiter.add(bench.now, LimitSample{admitted, rtt, bench.limiter.limit(), i >= answered}, bench.random);
+  }
+}
+
+TEST_CASE("when a round of calls times out the limit falls to its minimum at once, whatever the algorithm") {
+  for (const Algorithm algorithm : {Algorithm::gradient2, Algorithm::vegas, Algorithm::aimd}) {
+    Bench bench(algorithm, 100, 7, 1000);
+    for (int i = 0; i < 20; ++i) bench.window(10ms, 1);
+    round_of(bench, 10, 99, 100ms);
+    CHECK(bench.limiter.limit() == 100);  // one less than a round
+    round_of(bench, 0, 1, 100ms);
+    CHECK(bench.limiter.limit() == 7);
+  }
+}
+
+TEST_CASE("where one call in ten is answered nothing has collapsed") {
+  Bench bench(Algorithm::gradient2, 20, 7, 1000);
+  for (int i = 0; i < 20; ++i) bench.window(10ms, 1);
+  for (int i = 0; i < 9; ++i) round_of(bench, 1, 9, 100ms);
+  CHECK(bench.limiter.limit() == 20);
+  round_of(bench, 0, 11, 100ms);  // nine of the last ones are in this run, too
+  CHECK(bench.limiter.limit() == 7);
+}
+
+TEST_CASE("a service of which one endpoint in two does not answer has not collapsed") {
+  for (const Algorithm algorithm : {Algorithm::gradient2, Algorithm::vegas, Algorithm::aimd}) {
+    Bench bench(algorithm, 100, 7, 1000);
+    for (int i = 0; i < 20; ++i) bench.window(10ms, 1);
+    const std::uint32_t before = bench.limiter.limit();
+    for (int i = 0; i < 5; ++i) round_of(bench, 50, 50, 100ms);  // half a second: no window ends
+    CHECK(bench.limiter.limit() == before);
+  }
+}
+
+TEST_CASE("after a collapse the limit doubles with every round that goes well, to half of what it was") {
+  Bench bench(Algorithm::gradient2, 200, 5, 1000);
+  for (int i = 0; i < 20; ++i) bench.window(10ms, 1);
+  round_of(bench, 0, 200, 100ms);
+  REQUIRE(bench.limiter.limit() == 5);
+  for (const std::uint32_t expected : {10U, 20U, 40U, 80U, 100U, 100U}) {
+    round_of(bench, 80, 0, 10ms);
+    CHECK(bench.limiter.limit() == expected);
+  }
+}
+
+TEST_CASE("calls that were under way when the limit changed have no say in the next change") {
+  Bench bench(Algorithm::gradient2, 200, 5, 1000);
+  for (int i = 0; i < 20; ++i) bench.window(10ms, 1);
+  round_of(bench, 0, 200, 100ms);
+  round_of(bench, 10, 0, 10ms);
+  REQUIRE(bench.limiter.limit() == 10);
+  const LimitSample late{bench.now - 50ms, 50ms, 200, true};
+  for (int i = 0; i < 200; ++i) bench.limiter.add(bench.now, late, bench.random);
+  CHECK(bench.limiter.limit() == 10);
+  round_of(bench, 10, 0, 10ms);
+  CHECK(bench.limiter.limit() == 20);
+}
+
+TEST_CASE("after a collapse the limit is not restored while the answers are slow, nor by the collapses that follow lowered further") {
+  Bench bench(Algorithm::gradient2, 200, 5, 1000);
+  for (int i = 0; i < 20; ++i) bench.window(10ms, 1);
+  for (int i = 0; i < 5; ++i) round_of(bench, 0, 200, 100ms);
+  round_of(bench, 10, 0, 16ms);
+  CHECK(bench.limiter.limit() == 5);
+  for (int i = 0; i < 6; ++i) round_of(bench, 80, 0, 14ms);
+  CHECK(bench.limiter.limit() == 100);
 }
 
 TEST_CASE("new bounds hold at once and what was learned stays") {

@@ -97,8 +97,8 @@ TEST_CASE("concurrency_limit reads a fixed and a learned limit, with a queue") {
   const auto fixed = config_of<ConcurrencyLimitConfig>(f, "{ limit: 100 }");
   CHECK(fixed.limit == 100U);
   CHECK_FALSE(fixed.queue);
-  const auto learned =
-      config_of<ConcurrencyLimitConfig>(f, "{ adaptive: { algorithm: vegas, initial: 30, min: 6, max: 900 }, queue: { size: 7, timeout: 40ms } }");
+  const auto learned = config_of<ConcurrencyLimitConfig>(
+      f, "{ adaptive: { algorithm: vegas, initial: 30, min: 6, max: 900 }, queue: { size: 7, timeout: 40ms } }");
   REQUIRE(learned.adaptive);
   CHECK(learned.adaptive->algorithm == AdaptiveLimitConfig::Algorithm::vegas);
   CHECK(learned.adaptive->initial == 30);
@@ -145,7 +145,7 @@ TEST_CASE("rate_limit refuses what is no rate or no key") {
   CHECK(refuses(f, "{ rate: 10 }", "rate"));
   CHECK(refuses(f, "{ rate: 0/s }", "rate"));
   CHECK(refuses(f, "{ rate: 2000000000/s }", "rate"));
-  CHECK(refuses(f, "{ rate: 1/s, key: tenant }", "header:NAME, client_address, path or method"));
+  CHECK(refuses(f, "{ rate: 1/s, key: tenant }", "header:NAME, client_address, client_identity, path or method"));
   CHECK(refuses(f, "{ rate: 1/s, burst: 0 }", "burst"));
 }
 

@@ -51,7 +51,8 @@ struct PolicyWorld {
         "{ causes: [connect_failure, reset, timeout, 5xx], window: 10s, min_calls: 20, failure_ratio: 50%, slow_call: { longer_than: "
         "300ms, ratio: 80% }, open_for: { base: 5s, max: 60s }, half_open: { probes: 10, successes: 7 } }",
         FilterMode::enforce, "payments-errors");
-    add("concurrency_limit", "{ adaptive: { algorithm: gradient2, initial: 20, min: 5, max: 1000 }, queue: { size: 100, timeout: 100ms } }");
+    add("concurrency_limit",
+        "{ adaptive: { algorithm: gradient2, initial: 20, min: 5, max: 1000 }, queue: { size: 100, timeout: 100ms } }");
     add("timeout", "{ response_headers: 500ms }", FilterMode::enforce, "per-try");
   }
 };

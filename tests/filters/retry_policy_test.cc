@@ -47,16 +47,17 @@ TEST_CASE("what is no configured cause is passed on without a word") {
 }
 
 TEST_CASE("configured causes are retried, by their names") {
-  const RetryConfig config = config_of({"connect_failure", "reset", "refused_stream", "timeout", "gateway_error", "429", "grpc_unavailable"});
+  const RetryConfig config =
+      config_of({"connect_failure", "reset", "refused_stream", "timeout", "gateway_error", "429", "grpc_unavailable"});
   CHECK(decide(config, failure(FailureKind::reset)).verdict == Verdict::retry);
   CHECK(decide(config, failure(FailureKind::reset)).reason == "reset");
   CHECK(decide(config, failure(FailureKind::response_timeout)).reason == "response_timeout");
   CHECK(decide(config, answer(503)).reason == "503");
   CHECK(decide(config, answer(429)).reason == "429");
   TryEnd grpc = answer(200);
-  grpc.grpc_status = 14;
-  CHECK(decide(config, grpc).reason == "grpc");
-  grpc.grpc_status = 13;
+  grpc.grpc_status = GrpcStatus::unavailable;
+  CHECK(decide(config, grpc).reason == "grpc_unavailable");
+  grpc.grpc_status = GrpcStatus::internal;
   CHECK(decide(config, grpc).verdict == Verdict::pass);
 }
 

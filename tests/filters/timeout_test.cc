@@ -11,7 +11,8 @@ using namespace weir::test;
 namespace {
 
 struct Setup {
-  explicit Setup(TimeoutConfig c, bool shadow = false) : config(c), fixture(world, "timeout", shadow), link(config, fixture.context(), fake) {}
+  explicit Setup(TimeoutConfig c, bool shadow = false)
+      : config(c), fixture(world, "timeout", shadow), link(config, fixture.context(), fake) {}
   ChainWorld world;
   TimeoutConfig config;
   FilterFixture fixture;
@@ -353,4 +354,62 @@ TEST_CASE("timeout tells the chain's lints its limits") {
   const FilterFacts facts = timeout_filter().facts(&config);
   CHECK(facts.total == 2s);
   CHECK(facts.try_limit == 500ms);
+}
+
+TEST_CASE("the client's grpc-timeout shortens total; its deadline is nobody's failure") {
+  Setup s(total(2s));
+  s.fake.then(FakeAnswer::silent());
+  TestExchange exchange(s.world);
+  exchange.make_grpc("1500m");
+  exchange.start(s.link);
+  CHECK(s.fake.seen[0].deadline == exchange.context().started + 1500ms);
+  s.world.loop.advance(1500ms - 1ns);
+  CHECK_FALSE(exchange.told());
+  s.world.loop.advance(1ns);
+  REQUIRE(exchange.failure);
+  CHECK(exchange.failure->kind == FailureKind::deadline_exceeded);
+  CHECK(exchange.decisions() == Words{"timed_out/deadline_exceeded"});
+}
+
+TEST_CASE("total that is not longer than grpc-timeout is weir's own") {
+  const char* timeout = GENERATE("2S", "3S");
+  Setup s(total(2s));
+  s.fake.then(FakeAnswer::silent());
+  TestExchange exchange(s.world);
+  exchange.make_grpc(timeout);
+  exchange.start(s.link);
+  s.world.loop.advance(2s);
+  REQUIRE(exchange.failure);
+  CHECK(exchange.failure->kind == FailureKind::total_timeout);
+}
+
+TEST_CASE("a grpc-timeout that has passed is refused before anything is sent; one that cannot be read is none") {
+  Setup s(total(2s));
+  s.fake.always(FakeAnswer::grpc(0, "message"));
+  TestExchange expired(s.world);
+  expired.make_grpc("0S");
+  expired.start(s.link);
+  s.world.loop.run_until_idle();
+  REQUIRE(expired.failure);
+  CHECK(expired.failure->kind == FailureKind::deadline_exceeded);
+  CHECK(s.fake.seen.empty());
+  TestExchange unreadable(s.world);
+  unreadable.make_grpc("soon");
+  unreadable.start(s.link);
+  CHECK(s.fake.seen[0].deadline == unreadable.context().started + 2s);
+  s.world.loop.run_until_idle();
+  CHECK(unreadable.ended);
+}
+
+TEST_CASE("grpc-timeout is enforced only by a total that is enforced") {
+  const bool shadow = GENERATE(true, false);
+  Setup s(shadow ? total(2s) : response_headers(2s), shadow);
+  s.fake.then(FakeAnswer::grpc(0, "message").delayed(1500ms));
+  TestExchange exchange(s.world);
+  exchange.make_grpc("1S");
+  exchange.start(s.link);
+  CHECK(s.fake.seen[0].deadline == kNever);
+  s.world.loop.run_until_idle();
+  CHECK(exchange.ended);
+  CHECK(exchange.decisions() == (shadow ? Words{"would_time_out/deadline_exceeded"} : Words{}));
 }

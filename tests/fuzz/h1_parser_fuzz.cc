@@ -27,11 +27,9 @@ void check_head(const H1Harness& read, const Headers& headers) {
   for (const HeaderField& field : headers) {
     if (field.id == HeaderId::removed) continue;
     require(!field.name.empty() && !has_control(field.value), "a field's syntax", verdict);
-    for (const char c : field.name)
-      require(is_token_byte(c) && !(c >= 'A' && c <= 'Z'), "a name in lower case", verdict);
+    for (const char c : field.name) require(is_token_byte(c) && !(c >= 'A' && c <= 'Z'), "a name in lower case", verdict);
     require(field.id == header_id(field.name), "a field's id", verdict);
-    require(field.id != HeaderId::content_length && field.id != HeaderId::transfer_encoding &&
-                field.id != HeaderId::connection,
+    require(field.id != HeaderId::content_length && field.id != HeaderId::transfer_encoding && field.id != HeaderId::connection,
             "no framing field is left", verdict);
   }
 }
@@ -46,8 +44,7 @@ void run(SectionKind kind, std::string_view text, std::size_t seed) {
   whole.feed(text);
   H1Harness bytewise(kind, limits);
   for (const char c : text) bytewise.feed(std::string_view(&c, 1));
-  require(whole.verdict() == bytewise.verdict(), "the same byte by byte",
-          whole.verdict() + "\n" + bytewise.verdict());
+  require(whole.verdict() == bytewise.verdict(), "the same byte by byte", whole.verdict() + "\n" + bytewise.verdict());
   H1Harness cut(kind, limits);
   std::size_t at = 0;
   while (at < text.size()) {
@@ -64,17 +61,15 @@ void run(SectionKind kind, std::string_view text, std::size_t seed) {
     require(!head.headers.has(HeaderId::host), "Host is the authority", whole.verdict());
     require(head.version == HttpVersion::http10 || !head.authority.empty(), "an authority", whole.verdict());
     for (const char c : head.target) require(is_target_byte(c), "a target's characters", whole.verdict());
-    require(head.method == Method::connect ? head.target.empty()
-                                           : head.target == "*" || head.target.substr(0, 1) == "/",
-            "a target's form", whole.verdict());
+    require(head.method == Method::connect ? head.target.empty() : head.target == "*" || head.target.substr(0, 1) == "/", "a target's form",
+            whole.verdict());
   } else {
     check_head(whole, whole.response().headers);
     require(whole.response().status >= 100 && whole.response().status <= 999, "a status", whole.verdict());
   }
   const Framing& framing = whole.framing();
   if (framing.body == BodyFraming::length && whole.complete()) {
-    require(whole.body().size() == static_cast<std::size_t>(framing.length), "a body's length",
-            whole.verdict());
+    require(whole.body().size() == static_cast<std::size_t>(framing.length), "a body's length", whole.verdict());
   }
   if (whole.trailers() != nullptr) check_head(whole, *whole.trailers());
 }

@@ -1,7 +1,6 @@
 // The oracle: what llhttp (Debian's node-llhttp, strict mode) understands of the first message in some bytes.
 // Fuzz and test builds only; the program never links it. Each call makes a parser of its own.
-// It is no authority: it misses rules that we have (see h1_differential_fuzz.cc); it only must not refuse, or
-// frame otherwise, what we take.
+// It is no authority: where the two differ on purpose is written down in h1_differences.cc and README.md.
 #pragma once
 
 #include <cstddef>
@@ -12,18 +11,29 @@
 
 namespace weir {
 
+using OracleFields = std::vector<std::pair<std::string, std::string>>;  // names in lower case
+
 struct OracleAnswer {
   bool complete = false;
   std::size_t used = 0;  // bytes of the message, when complete
   std::string method;
   std::string target;
   int status = 0;
-  std::vector<std::pair<std::string, std::string>> fields;  // of the head; names in lower case
+  OracleFields fields;  // of the head
+  OracleFields trailers;
   std::string body;
-  std::string error;  // HPE_..., empty while more is wanted
+  bool keep_alive = false;   // when complete
+  bool upgrade = false;      // it stops for another protocol
+  std::string error;         // HPE_..., empty while more is wanted
+  std::size_t error_at = 0;  // where in the bytes, when there is an error
 };
 
-// `closed`: the bytes are followed by a FIN.
-OracleAnswer ask_oracle(bool response, std::string_view bytes, bool closed);
+struct OracleQuestion {
+  bool response = false;
+  bool to_head = false;  // of a response: the request was HEAD
+  bool closed = true;    // the bytes are followed by a FIN
+};
+
+OracleAnswer ask_oracle(const OracleQuestion& question, std::string_view bytes);
 
 }  // namespace weir

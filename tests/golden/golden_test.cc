@@ -54,8 +54,7 @@ void compare(const std::string& folder, const std::string& name) {
   FolderSources sources(folder);
   const LoadedConfig loaded = load_config(name, filter_catalog(), sources);
   const std::string said = concat("exit ", loaded.exit_status(false), '\n', loaded.report);
-  const std::string path = concat(WEIR_SOURCE_DIR "/tests/golden/",
-                                  std::string_view(name).substr(0, name.size() - 5), ".expected");
+  const std::string path = concat(WEIR_SOURCE_DIR "/tests/golden/", std::string_view(name).substr(0, name.size() - 5), ".expected");
   if (std::getenv("WEIR_UPDATE_GOLDEN") != nullptr) std::ofstream(path) << said;
   std::stringstream expected;
   expected << std::ifstream(path).rdbuf();
@@ -70,9 +69,7 @@ TEST_CASE("every kind of mistake is reported word for word") {
   for (const std::string& name : names) compare(folder, name);
 }
 
-TEST_CASE("broken.yaml is refused exactly as its comments say") {
-  compare(WEIR_SOURCE_DIR "/tests/acceptance", "broken.yaml");
-}
+TEST_CASE("broken.yaml is refused exactly as its comments say") { compare(WEIR_SOURCE_DIR "/tests/acceptance", "broken.yaml"); }
 
 }  // namespace
 }  // namespace weir

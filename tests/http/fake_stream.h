@@ -33,6 +33,7 @@ class FakeStream final : public ByteStream {
   }
   IoResult write(std::span<const iovec> from) override {
     ++writes;
+    if (watched != nullptr) seen_at_write = *watched;
     std::size_t n = 0;
     for (const iovec& part : from) {
       const std::size_t taken = std::min({part.iov_len, room, sizeof output - written});
@@ -61,6 +62,8 @@ class FakeStream final : public ByteStream {
   int reads = 0;
   int writes = 0;
   int wants = 0;
+  const int* watched = nullptr;  // a count that the test wants to know as it was at the last write
+  int seen_at_write = 0;
   bool reading = false;
   bool writing = false;
   bool fin = false;

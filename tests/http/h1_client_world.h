@@ -14,8 +14,7 @@ namespace weir {
 
 class TestCall final : public ClientStreamHandler, public BodySource {
  public:
-  TestCall(WorkerContext& with, std::string_view method, std::string_view target)
-      : worker(with), arena(with.arenas.open()), head(arena) {
+  TestCall(WorkerContext& with, std::string_view method, std::string_view target) : worker(with), arena(with.arenas.open()), head(arena) {
     head.method_text = arena.copy(method);
     head.method = method_of(method);
     head.target = arena.copy(target);
@@ -36,9 +35,7 @@ class TestCall final : public ClientStreamHandler, public BodySource {
     writer.set_source(this);
     return std::move(ends.reader);
   }
-  void on_informational(const ResponseHead& response) override {
-    informational += std::to_string(response.status) + " ";
-  }
+  void on_informational(const ResponseHead& response) override { informational += std::to_string(response.status) + " "; }
   void on_response(ResponseHead& response, BodyPipe::Reader body) override {
     status = response.status;
     has_body = response.has_body;
@@ -59,13 +56,14 @@ class TestCall final : public ClientStreamHandler, public BodySource {
   }
   void on_end(const Headers* trailers) override {
     ++ended;
+    body_at_end = sink.body.size();
     if (trailers != nullptr) trailers_at_end = trailers->size();
   }
   void on_failure(const ClientFailure& with) override {
     ++failed;
     failure = with;
   }
-  void on_body_resume() override {}
+  void on_body_resume() override { body_resumed = true; }
   void on_body_dropped() override { body_dropped = true; }
 
   WorkerContext& worker;
@@ -79,6 +77,7 @@ class TestCall final : public ClientStreamHandler, public BodySource {
   std::string fields;
   std::int64_t length = 0;
   std::size_t trailers_at_end = 0;
+  std::size_t body_at_end = 0;
   ClientFailure failure;
   int status = 0;
   int ended = 0;
@@ -87,15 +86,12 @@ class TestCall final : public ClientStreamHandler, public BodySource {
   bool drop_at_head = false;
   bool keep_reader = false;
   bool body_dropped = false;
+  bool body_resumed = false;
 };
 
 struct ClientWorld : public ClientConnectionHandler, private ByteStreamHandler {
   explicit ClientWorld(std::uint64_t seed = 1)
-      : world(seed),
-        loop(world.add_loop()),
-        net(loop),
-        at(Address::parse("127.0.0.1:9000").value()),
-        server(net, loop, at) {}
+      : world(seed), loop(world.add_loop()), net(loop), at(Address::parse("127.0.0.1:9000").value()), server(net, loop, at) {}
 
   void connect() {
     pending = net.connect(at, *this);
@@ -117,7 +113,7 @@ struct ClientWorld : public ClientConnectionHandler, private ByteStreamHandler {
   void on_closed() override { ++closed; }
   void on_readable() override {}
   void on_writable() override {}
-  void on_connected(int) override { codec = make_h1_client(worker, std::move(pending), *this, options); }
+  void on_connected(int) override { codec = make(worker, std::move(pending), *this, options); }
 
   SimWorld world;
   SimLoop& loop;
@@ -130,11 +126,16 @@ struct ClientWorld : public ClientConnectionHandler, private ByteStreamHandler {
   MetricsRegistry registry;
   WorkerContext worker{loop, buffers, arenas, random, registry.shard(0), 0};
   ClientConnectionOptions options;
+  decltype(&make_h1_client) make = &make_h1_client;
   std::unique_ptr<ByteStream> pending;
   std::unique_ptr<ClientConnection> codec;
   std::vector<std::unique_ptr<TestCall>> calls;
   int available = 0;
   int closed = 0;
+};
+
+struct Connected : ClientWorld {
+  explicit Connected(std::uint64_t seed = 1) : ClientWorld(seed) { connect(); }
 };
 
 }  // namespace weir

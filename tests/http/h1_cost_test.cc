@@ -54,8 +54,7 @@ const std::string kGet =
     "GET /hello HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: test\r\nAccept: */*\r\nX-Request-Id: "
     "0123456789\r\n\r\n";
 const std::string kPost = "POST /hello HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 5\r\n\r\nhello";
-const std::string kOk =
-    "HTTP/1.1 200 OK\r\nServer: x\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello";
+const std::string kOk = "HTTP/1.1 200 OK\r\nServer: x\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello";
 
 }  // namespace
 
@@ -68,8 +67,7 @@ TEST_CASE("a small exchange makes four calls to the kernel and changes no intere
     f.deliver(*f.down, request);
     CHECK(f.up->text().size() >= request.size());
     f.deliver(*f.up, kOk);
-    CHECK(f.down->text() ==
-          "HTTP/1.1 200 OK\r\nserver: x\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nhello");
+    CHECK(f.down->text() == "HTTP/1.1 200 OK\r\nserver: x\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nhello");
     f.down->written = f.up->written = 0;
   }
   CHECK(f.calls() - before == 8);
@@ -83,6 +81,25 @@ TEST_CASE("head and chunked small body leave in one write") {
   const int before = f.calls();
   f.exchange(kGet, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
   CHECK(f.calls() - before == 4);
+}
+
+TEST_CASE("the upstream's side is over before the last bytes leave: a client that has its answer finds what it held free") {
+  Fixture f;
+  f.down->watched = &f.relay->ends;
+  const std::string answers[] = {
+      "HTTP/1.1 204 No Content\r\n\r\n",
+      "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
+      "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+      kOk,
+      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+      "HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n" + std::string(65536, 'x'),
+  };
+  int ends = 0;
+  for (const std::string& answer : answers) {
+    CAPTURE(answer.substr(0, 80));
+    f.exchange(kGet, answer);
+    CHECK(f.down->seen_at_write == ++ends);
+  }
 }
 
 TEST_CASE("a body of 64 KiB makes four calls too") {
@@ -118,8 +135,7 @@ TEST_CASE("an idle connection owns no buffer, and is small") {
   CHECK(f.arenas.in_use() == 0);
 }
 
-TEST_CASE(
-    "writability is asked for only after the kernel took less, and reading stops only when an event comes") {
+TEST_CASE("writability is asked for only after the kernel took less, and reading stops only when an event comes") {
   Fixture f;
   f.exchange(kGet, kOk);
   const int wants = f.down->wants;

@@ -58,8 +58,7 @@ class H1Harness {
     text += fields_text(headers);
     text += keep_alive_ ? "" : " close";
     static constexpr const char* kFramings[] = {"none", "length", "chunked", "until-close"};
-    text += " | " + std::string(kFramings[static_cast<int>(framing_.body)]) + " " +
-            std::to_string(framing_.length);
+    text += " | " + std::string(kFramings[static_cast<int>(framing_.body)]) + " " + std::to_string(framing_.length);
     text += " | " + body_;
     if (decoder_.trailers() != nullptr) text += " |" + fields_text(*decoder_.trailers());
     if (!complete_) text += " | incomplete";
@@ -92,6 +91,7 @@ class H1Harness {
       framing_ = facts.framing;
       keep_alive_ = facts.keep_alive;
     }
+    if (broken_ != nullptr) return;
     in_head_ = false;
     decoder_.start(framing_, limits_, arena_);
     if (framing_.body == BodyFraming::none) complete_ = true;
@@ -101,17 +101,10 @@ class H1Harness {
     for (;;) {
       ByteView data;
       switch (decoder_.next(in, data)) {
-        case H1BodyDecoder::Step::data:
-          body_.append(as_text(data));
-          break;
-        case H1BodyDecoder::Step::end:
-          complete_ = true;
-          return;
-        case H1BodyDecoder::Step::bad:
-          broken_ = decoder_.rule();
-          return;
-        case H1BodyDecoder::Step::more:
-          return;
+        case H1BodyDecoder::Step::data: body_.append(as_text(data)); break;
+        case H1BodyDecoder::Step::end: complete_ = true; return;
+        case H1BodyDecoder::Step::bad: broken_ = decoder_.rule(); return;
+        case H1BodyDecoder::Step::more: return;
       }
     }
   }

@@ -45,9 +45,7 @@ std::string with_fields(std::size_t count) {
   return text + "\r\n";
 }
 
-std::string start_of(const std::string& text) {
-  return text.substr(0, text.find(' ', 4));
-}
+std::string start_of(const std::string& text) { return text.substr(0, text.find(' ', 4)); }
 
 }  // namespace
 
@@ -103,9 +101,7 @@ TEST_CASE("a head of the limit's size passes, one byte more is 431 at that byte"
 TEST_CASE("a target of the limit's size passes, one byte more is 414") {
   HttpLimits limits;
   limits.target_bytes = 100;
-  const auto request = [](std::size_t target) {
-    return "GET /" + std::string(target - 1, 'x') + " HTTP/1.1\r\nHost: a\r\n\r\n";
-  };
+  const auto request = [](std::size_t target) { return "GET /" + std::string(target - 1, 'x') + " HTTP/1.1\r\nHost: a\r\n\r\n"; };
   CHECK(start_of(read_all(SectionKind::request, {request(100), "", {}}, limits)).substr(0, 5) == "GET /");
   check_all_cuts(SectionKind::request, {request(101), "414 target-too-long", {}}, limits);
   check_all_cuts(SectionKind::request, {request(1000), "414 target-too-long", {}}, limits);
@@ -119,16 +115,14 @@ TEST_CASE("a target of the limit's size passes, one byte more is 414") {
 TEST_CASE("a first line longer than the whole head may be is 414") {
   HttpLimits limits;
   limits.header_bytes = 50;
-  check_all_cuts(
-      SectionKind::request,
-      {"GET /" + std::string(100, 'x') + " HTTP/1.1\r\nHost: a\r\n\r\n", "414 target-too-long", {}}, limits);
+  check_all_cuts(SectionKind::request, {"GET /" + std::string(100, 'x') + " HTTP/1.1\r\nHost: a\r\n\r\n", "414 target-too-long", {}},
+                 limits);
 }
 
 TEST_CASE("a response head over the limit is refused") {
   HttpLimits limits;
   limits.header_bytes = 30;
-  check_all_cuts(SectionKind::response,
-                 {"HTTP/1.1 200 OK\r\nX: 0123456789\r\n\r\n", "431 head-too-large", {}}, limits);
+  check_all_cuts(SectionKind::response, {"HTTP/1.1 200 OK\r\nX: 0123456789\r\n\r\n", "431 head-too-large", {}}, limits);
 }
 
 TEST_CASE("trailers have the limits of a head of their own") {
@@ -137,24 +131,19 @@ TEST_CASE("trailers have the limits of a head of their own") {
   limits.headers = 3;
   CHECK(read_all(SectionKind::request, {head + "0\r\na: 1\r\nb: 2\r\nc: 3\r\n\r\n", "", {}}, limits) ==
         "POST / a | chunked -1 |  | a=1 b=2 c=3");
-  check_all_cuts(SectionKind::request,
-                 {head + "0\r\na: 1\r\nb: 2\r\nc: 3\r\nd: 4\r\n\r\n", "431 trailers-too-large", {}}, limits);
+  check_all_cuts(SectionKind::request, {head + "0\r\na: 1\r\nb: 2\r\nc: 3\r\nd: 4\r\n\r\n", "431 trailers-too-large", {}}, limits);
   limits = {};
   limits.header_bytes = 100;
   const std::string long_value(100, 'v');
-  check_all_cuts(SectionKind::request,
-                 {head + "0\r\na: " + long_value + "\r\n\r\n", "431 trailers-too-large", {}}, limits);
+  check_all_cuts(SectionKind::request, {head + "0\r\na: " + long_value + "\r\n\r\n", "431 trailers-too-large", {}}, limits);
 }
 
 TEST_CASE("chunk extensions are added up over the body") {
   const std::string head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
   HttpLimits limits;
   limits.chunk_extension_bytes = 8;
-  CHECK(read_all(SectionKind::request, {head + "1;abc\r\nx\r\n1;def\r\ny\r\n0\r\n\r\n", "", {}}, limits) ==
-        "POST / a | chunked -1 | xy");
-  check_all_cuts(SectionKind::request,
-                 {head + "1;abc\r\nx\r\n1;def\r\ny\r\n0;\r\n\r\n", "413 chunk-extension-too-long", {}},
-                 limits);
+  CHECK(read_all(SectionKind::request, {head + "1;abc\r\nx\r\n1;def\r\ny\r\n0\r\n\r\n", "", {}}, limits) == "POST / a | chunked -1 | xy");
+  check_all_cuts(SectionKind::request, {head + "1;abc\r\nx\r\n1;def\r\ny\r\n0;\r\n\r\n", "413 chunk-extension-too-long", {}}, limits);
 }
 
 TEST_CASE("each byte that may stand in a name, a value or a target does, and no other") {
@@ -171,8 +160,7 @@ TEST_CASE("each byte that may stand in a name, a value or a target does, and no 
     const bool value_byte = byte == '\t' || (byte >= 0x20 && byte != 0x7f);
     for (const std::size_t before : {0U, 1U, 7U, 8U, 15U}) {  // at each place of an eight-byte word
       H1Harness value(SectionKind::request);
-      value.feed("GET / HTTP/1.1\r\nHost: a\r\nx: a" + std::string(before, 'b') + c +
-                 "defghijklmnop\r\n\r\n");
+      value.feed("GET / HTTP/1.1\r\nHost: a\r\nx: a" + std::string(before, 'b') + c + "defghijklmnop\r\n\r\n");
       CHECK((value.broken() == nullptr) == value_byte);
     }
 

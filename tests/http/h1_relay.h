@@ -21,18 +21,14 @@ class H1Relay final : public ServerConnectionHandler {
   }
 
   // An exchange is over when the answer is out, or cannot be.
-  class Exchange final : public Buried,
-                         public ListNode,
-                         public ServerStreamHandler,
-                         public ClientStreamHandler {
+  class Exchange final : public Buried, public ListNode, public ServerStreamHandler, public ClientStreamHandler {
    public:
-    Exchange(H1Relay& relay, ServerStream& stream, Arena& arena)
-        : relay_(relay), stream_(&stream), arena_(arena) {
+    Exchange(H1Relay& relay, ServerStream& stream, Arena& arena) : relay_(relay), stream_(&stream), arena_(arena) {
       stream.set_handler(this);
       relay.exchanges_.push_back(*this);
     }
     void start(RequestHead& head, BodyPipe::Reader body) {
-      if (!relay_.upstream_->available()) {
+      if (relay_.upstream_ == nullptr || !relay_.upstream_->available()) {
         body.drop();
         return answer(503);
       }
@@ -71,7 +67,7 @@ class H1Relay final : public ServerConnectionHandler {
       over();
       stream->reset();
     }
-    void on_stream_error(StreamError) override {
+    void on_stream_error(StreamError, int) override {
       ++relay_.errors;
       over();
     }
@@ -119,6 +115,7 @@ class H1Relay final : public ServerConnectionHandler {
   bool upstream_closed = false;
   ServerConnection& client() { return *client_; }
   ClientConnection& upstream() { return *upstream_; }
+  void drop_upstream() { upstream_.reset(); }  // once it is closed
 
  private:
   struct Pool final : ClientConnectionHandler {

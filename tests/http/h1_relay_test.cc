@@ -86,8 +86,7 @@ struct Upstream {
       if (random.chance(0.5)) {
         peer.send("HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
       } else {
-        peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" +
-                  in_chunks(body, 1 + random.below(20'000)));
+        peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + in_chunks(body, 1 + random.below(20'000)));
       }
     }
   }
@@ -138,14 +137,13 @@ TEST_CASE("whole messages pass both codecs whole, over any network") {
     std::vector<std::string> expected;
     for (int i = 0; i < 8; ++i) {
       const std::string target = "/" + std::to_string(i);
-      const std::string body = pattern(seed + static_cast<std::uint64_t>(i),
-                                       random.below(3) == 0 ? random.below(200'000) : random.below(3000));
+      const std::string body =
+          pattern(seed + static_cast<std::uint64_t>(i), random.below(3) == 0 ? random.below(200'000) : random.below(3000));
       if (body.empty() || random.chance(0.3)) {
         client.send("GET " + target + " HTTP/1.1\r\nHost: h\r\n\r\n");
         expected.push_back("200 " + target + " ");
       } else if (random.chance(0.5)) {
-        client.send("PUT " + target + " HTTP/1.1\r\nHost: h\r\nContent-Length: " +
-                    std::to_string(body.size()) + "\r\n\r\n" + body);
+        client.send("PUT " + target + " HTTP/1.1\r\nHost: h\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
         expected.push_back("200 " + target + " " + body);
       } else {
         client.send("POST " + target + " HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" +
@@ -183,8 +181,7 @@ TEST_CASE("under resets and stalls, what arrives is right and nothing is left be
     for (int i = 0; i < 4; ++i) {
       const std::string body = pattern(seed, 1 + random.below(60'000));
       const std::string target = "/" + std::to_string(i);
-      client.send("POST " + target + " HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" +
-                  in_chunks(body, 5000));
+      client.send("POST " + target + " HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" + in_chunks(body, 5000));
       expected.push_back("200 " + target + " " + body);
     }
     w.loop.advance(30s);

@@ -6,18 +6,10 @@ namespace {
 
 using std::string_literals::operator""s;
 
-std::string get(const std::string& fields) {
-  return "GET / HTTP/1.1\r\nHost: a\r\n" + fields + "\r\n";
-}
-std::string line(const std::string& request_line) {
-  return request_line + "\r\nHost: a\r\n\r\n";
-}
-std::string host(const std::string& value) {
-  return "GET / HTTP/1.1\r\nHost: " + value + "\r\n\r\n";
-}
-std::string chunks(const std::string& body) {
-  return "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + body;
-}
+std::string get(const std::string& fields) { return "GET / HTTP/1.1\r\nHost: a\r\n" + fields + "\r\n"; }
+std::string line(const std::string& request_line) { return request_line + "\r\nHost: a\r\n\r\n"; }
+std::string host(const std::string& value) { return "GET / HTTP/1.1\r\nHost: " + value + "\r\n\r\n"; }
+std::string chunks(const std::string& body) { return "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + body; }
 const std::string kPosted = "POST / a | chunked -1 | ";
 
 std::vector<H1Case> plain_cases() {
@@ -147,14 +139,11 @@ std::vector<H1Case> field_cases() {
       {get("X: a\x7f\r\n"), "400 field-value"},
       {get("X: a\x0b\r\n"), "400 field-value"},
       // Expect.
-      {"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx",
-       "POST / a expects | length 1 | x"},
-      {"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 1\r\n\r\nx",
-       "POST / a expects | length 1 | x"},
+      {"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx", "POST / a expects | length 1 | x"},
+      {"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 1\r\n\r\nx", "POST / a expects | length 1 | x"},
       {get("Expect: 100-continue\r\n"), "GET / a | none -1 | "},
       {get("Expect: 200-maybe\r\n"), "417 expectation-unknown"},
-      {"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx",
-       "POST /  1.0 close | length 1 | x"},
+      {"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx", "POST /  1.0 close | length 1 | x"},
       {"GET / HTTP/1.0\r\nExpect: 200-maybe\r\n\r\n", "GET /  1.0 close | none -1 | "},
       // Connection.
       {get("Connection: close\r\n"), "GET / a close | none -1 | "},
@@ -224,8 +213,7 @@ std::vector<H1Case> length_cases() {
       {post("Content-Length: 5.0\r\n", "hello"), "400 length-value"},
       {post("Content-Length:\r\n", "hello"), "400 length-value"},
       {post("Content-Length: \"5\"\r\n", "hello"), "400 length-value"},
-      {post("Content-Length: 9223372036854775807\r\n"),
-       "POST / a | length 9223372036854775807 |  | incomplete"},
+      {post("Content-Length: 9223372036854775807\r\n"), "POST / a | length 9223372036854775807 |  | incomplete"},
       {post("Content-Length: 9223372036854775808\r\n"), "400 length-overflow"},
       {post("Content-Length: 18446744073709551621\r\n"), "400 length-overflow"},
       {post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"), "400 length-with-encoding"},
@@ -291,8 +279,7 @@ std::vector<H1Case> chunk_cases() {
       // Trailers.
       {chunks("0\r\nX-Sum: 1\r\nY:2\r\n\r\n"), kPosted + " | x-sum=1 y=2"},
       {chunks("1\r\nz\r\n0\r\nX-Sum: 1\r\n\r\nG"), kPosted + "z | x-sum=1 | left 1"},
-      {chunks("0\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\nHost: b\r\nX: 1\r\n\r\n"),
-       kPosted + " | x=1"},
+      {chunks("0\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\nHost: b\r\nX: 1\r\n\r\n"), kPosted + " | x=1"},
       {chunks("0\r\nAuthorization: x\r\nCookie: b\r\nConnection: close\r\n\r\n"), kPosted},
       {chunks("0\r\nX : 1\r\n\r\n"), "400 space-around-name"},
       {chunks("0\r\nX: 1\r\n fold\r\n\r\n"), "400 obs-fold"},
@@ -306,9 +293,7 @@ std::vector<H1Case> chunk_cases() {
   };
 }
 
-void add(std::vector<H1Case>& all, std::vector<H1Case> more) {
-  all.insert(all.end(), more.begin(), more.end());
-}
+void add(std::vector<H1Case>& all, std::vector<H1Case> more) { all.insert(all.end(), more.begin(), more.end()); }
 
 }  // namespace
 

@@ -4,9 +4,7 @@ namespace weir {
 
 namespace {
 
-std::string ok(const std::string& fields, const std::string& body = "") {
-  return "HTTP/1.1 200 OK\r\n" + fields + "\r\n" + body;
-}
+std::string ok(const std::string& fields, const std::string& body = "") { return "HTTP/1.1 200 OK\r\n" + fields + "\r\n" + body; }
 std::string status(const std::string& code, const std::string& fields = "", const std::string& body = "") {
   return "HTTP/1.1 " + code + "\r\n" + fields + "\r\n" + body;
 }
@@ -16,8 +14,7 @@ std::vector<H1Case> cases() {
       {ok("Content-Length: 2\r\n", "hi"), "200 OK | length 2 | hi"},
       {ok("Content-Length: 2\r\nServer: x\r\n", "hiX"), "200 OK server=x | length 2 | hi | left 1"},
       {ok("Content-Length: 0\r\n"), "200 OK | none 0 | "},
-      {ok("Transfer-Encoding: chunked\r\n", "2\r\nhi\r\n0\r\nA: b\r\n\r\n"),
-       "200 OK | chunked -1 | hi | a=b"},
+      {ok("Transfer-Encoding: chunked\r\n", "2\r\nhi\r\n0\r\nA: b\r\n\r\n"), "200 OK | chunked -1 | hi | a=b"},
       {ok("", "to the end"), "200 OK close | until-close -1 | to the end | incomplete"},
       {ok("Connection: close\r\nContent-Length: 1\r\n", "x"), "200 OK close | length 1 | x"},
       {ok("Connection: X-Hop\r\nX-Hop: 1\r\nContent-Length: 0\r\n"), "200 OK | none 0 | "},
@@ -26,8 +23,7 @@ std::vector<H1Case> cases() {
       {status("200 A b\xc3\xa4\t(c)", "Content-Length: 0\r\n"), "200 A b\xc3\xa4\t(c) | none 0 | "},
       {status("999 Odd", "Content-Length: 0\r\n"), "999 Odd | none 0 | "},
       {"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx", "200 OK 1.0 close | length 1 | x"},
-      {"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\nx",
-       "200 OK 1.0 | length 1 | x"},
+      {"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\nx", "200 OK 1.0 | length 1 | x"},
       // Without body, whatever the fields say (RFC 9112 6.3).
       {status("204 No Content"), "204 No Content | none -1 | "},
       {status("204 No Content", "Content-Length: 0\r\n"), "204 No Content | none -1 | "},

@@ -7,12 +7,8 @@ namespace weir {
 namespace {
 
 const std::string kGet = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
-std::string ok(const std::string& body) {
-  return "HTTP/1.1 200 OK\r\ncontent-length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
-}
-bool is(const TestExchange& exchange, StreamError error) {
-  return exchange.error == static_cast<int>(error);
-}
+std::string ok(const std::string& body) { return "HTTP/1.1 200 OK\r\ncontent-length: " + std::to_string(body.size()) + "\r\n\r\n" + body; }
+bool is(const TestExchange& exchange, StreamError error) { return exchange.error == static_cast<int>(error); }
 
 }  // namespace
 
@@ -81,8 +77,7 @@ TEST_CASE("a short body that does not come is not waited for without end") {
 TEST_CASE("a chunked body that nobody wants is read away within a bound while its answer is due") {
   H1World w;
   SimPeer client(w.net, w.at);
-  client.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n100000\r\n" +
-              std::string(0x100000, 'x'));
+  client.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n100000\r\n" + std::string(0x100000, 'x'));
   w.run();
   w.exchanges[0]->body.drop();
   w.run();
@@ -152,6 +147,7 @@ TEST_CASE("a request body that stalls is answered 408 after the progress time") 
   CHECK(w.exchanges[0]->error == -1);
   w.advance(61s);
   CHECK(is(*w.exchanges[0], StreamError::timeout));
+  CHECK(w.exchanges[0]->told == 408);
   CHECK(client.take().substr(0, 12) == "HTTP/1.1 408");
 }
 
@@ -257,8 +253,7 @@ TEST_CASE("10 MiB come from a client to a reader that takes little at a time, in
   };
   const std::size_t kTotal = 10 * 1024 * 1024;
   SimPeer client(w.net, w.at);
-  client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: " + std::to_string(kTotal) + "\r\n\r\n" +
-              std::string(kTotal, 'z'));
+  client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: " + std::to_string(kTotal) + "\r\n\r\n" + std::string(kTotal, 'z'));
   w.run();
   TestSink& sink = w.exchanges.at(0)->request;
   CHECK(sink.body.size() == 1);
@@ -286,13 +281,11 @@ TEST_CASE("over a bad network the same bytes arrive") {
     w.script = [](TestExchange& e) {
       e.request.attach(std::move(e.body));
       e.begin(200);
-      for (int i = 0; i < 20; ++i)
-        e.writer.write(as_bytes(std::string(static_cast<std::size_t>(i) * 700, static_cast<char>('a' + i))));
+      for (int i = 0; i < 20; ++i) e.writer.write(as_bytes(std::string(static_cast<std::size_t>(i) * 700, static_cast<char>('a' + i))));
       e.writer.finish();
     };
     SimPeer client(w.net, w.at);
-    client.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nc350\r\n" +
-                std::string(50'000, 'q') + "\r\n0\r\n\r\n");
+    client.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nc350\r\n" + std::string(50'000, 'q') + "\r\n0\r\n\r\n");
     w.advance(60s);
     CAPTURE(seed);
     CHECK(w.exchanges.at(0)->request.body == std::string(50'000, 'q'));

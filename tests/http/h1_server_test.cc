@@ -7,12 +7,8 @@ namespace weir {
 namespace {
 
 const std::string kGet = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
-std::string ok(const std::string& body) {
-  return "HTTP/1.1 200 OK\r\ncontent-length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
-}
-bool is(const TestExchange& exchange, StreamError error) {
-  return exchange.error == static_cast<int>(error);
-}
+std::string ok(const std::string& body) { return "HTTP/1.1 200 OK\r\ncontent-length: " + std::to_string(body.size()) + "\r\n\r\n" + body; }
+bool is(const TestExchange& exchange, StreamError error) { return exchange.error == static_cast<int>(error); }
 
 }  // namespace
 
@@ -67,8 +63,7 @@ TEST_CASE("a thousand pipelined requests are held back by the network, not by us
   SimPeer client(w.net, w.at);
   std::string all;
   for (int i = 0; i < 4000; ++i)
-    all += "GET /" + std::to_string(i) +
-           " HTTP/1.1\r\nHost: h\r\nX-Pad: 0123456789012345678901234567890123456789\r\n\r\n";
+    all += "GET /" + std::to_string(i) + " HTTP/1.1\r\nHost: h\r\nX-Pad: 0123456789012345678901234567890123456789\r\n\r\n";
   client.send(all);
   w.run();
   CHECK(w.buffers.bytes_held() <= 128 * 1024);
@@ -206,8 +201,7 @@ TEST_CASE("a refused request is answered, and the client can read why") {
   const auto refusal = [](const std::string& text) {
     H1World w;
     SimPeer client(w.net, w.at);
-    client.send(
-        text + std::string(100'000, 'x'));  // more than the network takes at once: the answer must survive it
+    client.send(text + std::string(100'000, 'x'));  // more than the network takes at once: the answer must survive it
     w.run();
     REQUIRE(w.exchanges.size() == 1);
     CHECK(client.ended());
@@ -220,12 +214,10 @@ TEST_CASE("a refused request is answered, and the client can read why") {
   CHECK(refusal("GET / HTTP/1.1\r\n\r\n") == "HTTP/1.1 400 Bad Request host-missing");
   CHECK(refusal("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n") ==
         "HTTP/1.1 400 Bad Request length-with-encoding");
-  CHECK(refusal("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") ==
-        "HTTP/1.1 505 HTTP Version Not Supported http2-preface");
+  CHECK(refusal("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") == "HTTP/1.1 505 HTTP Version Not Supported http2-preface");
   CHECK(refusal("\x16\x03\x01") == "HTTP/1.1 400 Bad Request not-http");
   CHECK(refusal("GET /" + std::string(20'000, 'y')) == "HTTP/1.1 414 URI Too Long target-too-long");
-  CHECK(refusal("GET / HTTP/1.1\r\nX: " + std::string(70'000, 'y')) ==
-        "HTTP/1.1 431 Request Header Fields Too Large head-too-large");
+  CHECK(refusal("GET / HTTP/1.1\r\nX: " + std::string(70'000, 'y')) == "HTTP/1.1 431 Request Header Fields Too Large head-too-large");
 }
 
 TEST_CASE("a refused request is answered to a client that has sent its FIN") {
@@ -256,6 +248,7 @@ TEST_CASE("a broken body fails the exchange, and is answered where no answer was
   client.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcX");
   w.run();
   CHECK(is(*w.exchanges[0], StreamError::bad_body));
+  CHECK(w.exchanges[0]->told == 400);
   CHECK_FALSE(w.exchanges[0]->request.ended);
   CHECK(client.take() == "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
   CHECK(client.ended());
@@ -381,8 +374,7 @@ TEST_CASE("reset() breaks the answer off and tells the exchange nothing more") {
 }
 
 TEST_CASE("100 Continue is sent once, when the body is wanted") {
-  const std::string request =
-      "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+  const std::string request = "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
   H1World w;
   SimPeer client(w.net, w.at);
   client.send(request);
@@ -428,8 +420,7 @@ TEST_CASE("100 Continue is sent once, when the body is wanted") {
   SECTION("not when the answer came first; then the connection closes") {
     e.answer(413, "");
     w.run();
-    CHECK(client.take() ==
-          "HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    CHECK(client.take() == "HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     CHECK(client.ended());
   }
 }

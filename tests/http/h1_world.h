@@ -52,9 +52,7 @@ class TestSink final : public BodySink {
 // One exchange of a scripted server.
 class TestExchange final : public ServerStreamHandler, public BodySource {
  public:
-  TestExchange(WorkerContext& with, ServerStream& lent, Arena& in) : worker(with), stream(&lent), arena(in) {
-    lent.set_handler(this);
-  }
+  TestExchange(WorkerContext& with, ServerStream& lent, Arena& in) : worker(with), stream(&lent), arena(in) { lent.set_handler(this); }
   ~TestExchange() {
     request.reader.drop();
     writer.drop();
@@ -82,8 +80,9 @@ class TestExchange final : public ServerStreamHandler, public BodySource {
     stream->send_response(response, std::move(ends.reader));
     if (!text.empty()) writer.write(as_bytes(text));
   }
-  void on_stream_error(StreamError with) override {
+  void on_stream_error(StreamError with, int status) override {
     error = static_cast<int>(with);
+    told = status;
     stream = nullptr;
     request.reader.drop();
     writer.drop();
@@ -108,6 +107,7 @@ class TestExchange final : public ServerStreamHandler, public BodySource {
   std::string line;  // "GET /target authority"
   std::string bad;   // the rule
   int error = -1;    // a StreamError
+  int told = 0;      // the status that the codec answered for it
   std::uint64_t bytes = 0;
   bool sent = false;
   bool resumed = false;
@@ -118,11 +118,11 @@ class TestExchange final : public ServerStreamHandler, public BodySource {
 struct H1World {
   using Script = std::function<void(TestExchange&)>;
 
-  explicit H1World(std::uint64_t seed = 1)
-      : world(seed), loop(world.add_loop()), net(loop), at(Address::parse("127.0.0.1:8080").value()) {}
+  explicit H1World(std::uint64_t seed = 1) : world(seed), loop(world.add_loop()), net(loop), at(Address::parse("127.0.0.1:8080").value()) {}
   ~H1World() {
     exchanges.clear();
     connections.clear();
+    loop.settle();  // streams of HTTP/2 are buried
   }
 
   SimWorld world;
@@ -143,22 +143,26 @@ struct H1World {
       codec->start();
     }
     void on_request(ServerStream& stream, Arena& arena, RequestHead& head, BodyPipe::Reader body) override {
-      auto& exchange =
-          *world_.exchanges.emplace_back(std::make_unique<TestExchange>(world_.worker, stream, arena));
+      auto& exchange = *world_.exchanges.emplace_back(std::make_unique<TestExchange>(world_.worker, stream, arena));
       exchange.head = &head;
       exchange.body = std::move(body);
-      exchange.line =
-          std::string(head.method_text) + " " + std::string(head.target) + " " + std::string(head.authority);
+      exchange.line = std::string(head.method_text) + " " + std::string(head.target) + " " + std::string(head.authority);
       if (world_.script) world_.script(exchange);
     }
     void on_bad_request(ServerStream& stream, Arena& arena, const BadMessage& bad) override {
-      auto& exchange =
-          *world_.exchanges.emplace_back(std::make_unique<TestExchange>(world_.worker, stream, arena));
+      auto& exchange = *world_.exchanges.emplace_back(std::make_unique<TestExchange>(world_.worker, stream, arena));
       exchange.bad = std::string(bad.rule);
       exchange.answer(bad.status, std::string(bad.rule) + "\n");
     }
+    void on_refused(std::string_view rule) override { refused.emplace_back(rule); }
+    void on_http2(std::unique_ptr<ByteStream> stream, Bytes received, const ServerConnectionOptions& options) override {
+      retired = std::move(codec);
+      codec = make_h2_server(world_.worker, std::move(stream), *this, options, std::move(received));
+      codec->start();
+    }
     void on_closed() override { ++closed; }
-    std::unique_ptr<ServerConnection> codec;
+    std::unique_ptr<ServerConnection> codec, retired;
+    std::vector<std::string> refused;  // HTTP/2: without an exchange
     int closed = 0;
 
    private:

@@ -30,9 +30,8 @@ TEST_CASE("Connection takes out what it names, and itself") {
 }
 
 TEST_CASE("Connection takes no end-to-end field out") {
-  for (const char* name :
-       {"host", "authorization", "cookie", "x-forwarded-for", "x-request-id", "content-type",
-        "content-encoding", "cache-control", "traceparent", "x-weir-deadline"}) {
+  for (const char* name : {"host", "authorization", "cookie", "x-forwarded-for", "x-request-id", "content-type", "content-encoding",
+                           "cache-control", "traceparent", "x-weir-deadline"}) {
     Fixture f;
     f.head.headers.add("connection", name);
     f.head.headers.add(name, "v");
@@ -60,8 +59,7 @@ TEST_CASE("HTTP/1.0 keeps a connection only when it is asked to") {
 
 TEST_CASE("the hop-by-hop fields go without being named") {
   Fixture f;
-  for (const char* name :
-       {"keep-alive", "proxy-connection", "upgrade", "http2-settings", "transfer-encoding", "connection"}) {
+  for (const char* name : {"keep-alive", "proxy-connection", "upgrade", "http2-settings", "transfer-encoding", "connection"}) {
     f.head.headers.add(name, "x");
   }
   f.head.headers.add("te", "gzip;q=0.5, Trailers ;q=1");
@@ -112,6 +110,48 @@ TEST_CASE("forwarded fields of a trusted peer are believed and added to") {
   CHECK(f.head.headers.has(HeaderId::forwarded));
 }
 
+TEST_CASE("the certificate of a client is told upstream, and what anybody else says of one is not") {
+  Fixture f;
+  f.head.headers.add("x-forwarded-client-cert", "Hash=forged");
+  f.head.headers.add("x-forwarded-client-cert", "Hash=forged too");
+  TlsInfo tls;
+  ForwardedFacts facts{"10.0.0.9", "https", false, &tls};
+  SECTION("no certificate") { set_forwarded_fields(f.head, facts); }
+  SECTION("not even where the peer is trusted") {
+    facts.trusted = true;
+    set_forwarded_fields(f.head, facts);
+  }
+  SECTION("clear text") { set_forwarded_fields(f.head, {"10.0.0.9", "http", true}); }
+  SECTION("a verified one, in Envoy's form; what could end an element is escaped") {
+    tls.peer_verified = true;
+    tls.local_uri = "spiffe://a/web";
+    tls.peer_fingerprint = "abc";
+    tls.peer_subject = "CN=a \"b\" \\\\, O=c";
+    tls.peer_uris = {"spiffe://a/cart;Hash=x", "spiffe://a/second"};
+    tls.peer_names = {"a,b.local"};
+    set_forwarded_fields(f.head, facts);
+    CHECK(f.head.headers.count(HeaderId::x_forwarded_client_cert) == 1);
+    CHECK(f.head.headers.value(HeaderId::x_forwarded_client_cert) ==
+          "By=spiffe://a/web;Hash=abc;Subject=\"CN=a \\\"b\\\" \\\\\\\\, "
+          "O=c\";URI=spiffe://a/cart%3BHash%3Dx;URI=spiffe://a/second;DNS=a%2Cb.local");
+    return;
+  }
+  CHECK_FALSE(f.head.headers.has(HeaderId::x_forwarded_client_cert));
+}
+
+TEST_CASE("a certificate with a great many names does not make a great head") {
+  Fixture f;
+  TlsInfo tls;
+  tls.peer_verified = true;
+  tls.peer_fingerprint = "abc";
+  tls.peer_names.assign(5000, "name.of.somebody.local");
+  set_forwarded_fields(f.head, {"10.0.0.9", "https", false, &tls});
+  const std::string_view value = f.head.headers.value(HeaderId::x_forwarded_client_cert);
+  CHECK(value.starts_with("Hash=abc;Subject=\"\";DNS=name.of.somebody.local;DNS="));
+  CHECK(value.size() < 8 * 1024);
+  CHECK(value.size() > 1024);
+}
+
 TEST_CASE("a unix peer has no address to tell") {
   Fixture f;
   f.head.headers.add("x-forwarded-for", "6.6.6.6");
@@ -131,8 +171,7 @@ TEST_CASE("a sane request ID is kept where it is believed") {
 }
 
 TEST_CASE("a strange request ID is replaced") {
-  for (const std::string& id : {std::string(), std::string("a b"), std::string("a\"b"), std::string("a\xc3"),
-                                std::string(129, 'x')}) {
+  for (const std::string& id : {std::string(), std::string("a b"), std::string("a\"b"), std::string("a\xc3"), std::string(129, 'x')}) {
     Fixture f;
     f.head.headers.add("x-request-id", id);
     CHECK(set_request_id(f.head, true, f.random) != id);

@@ -29,8 +29,8 @@ THIRD_PARTY = [
     (r"yaml-cpp/", "yaml-cpp", ["config/"]),
     (r"prometheus/", "prometheus-cpp", ["proxy/metrics/"]),
     (r"ares(_\w+)?\.h$", "c-ares", ["proxy/net/"]),
-    (r"nghttp2/", "nghttp2", ["proxy/http/"]),
-    (r"openssl/", "OpenSSL", ["proxy/net/"]),
+    (r"nghttp2/", "nghttp2", ["proxy/http/", "tests/support/h2_client.cc", "tests/support/h2_upstream.cc"]),
+    (r"openssl/", "OpenSSL", ["proxy/net/", "tests/support/certificates.cc"]),
     (r"CLI/", "CLI11", ["proxy/cli/", "proxy/main.cc"]),
     (r"systemd/", "libsystemd", ["proxy/server/"]),
     (r"nlohmann/", "nlohmann-json", ["proxy/server/", "tests/"]),
@@ -39,8 +39,8 @@ THIRD_PARTY = [
 ]
 SYSTEM_FOLDERS = ("sys/", "netinet/", "arpa/", "net/", "linux/", "sanitizer/")
 SYSTEM_HEADERS = set("""
-    dirent.h dlfcn.h endian.h errno.h execinfo.h fcntl.h fnmatch.h getopt.h glob.h grp.h immintrin.h limits.h netdb.h
-    poll.h pthread.h pwd.h sched.h signal.h stdlib.h string.h syslog.h termios.h time.h unistd.h
+    dirent.h dlfcn.h endian.h errno.h emmintrin.h execinfo.h fcntl.h fnmatch.h getopt.h glob.h grp.h immintrin.h limits.h netdb.h
+    malloc.h poll.h pthread.h pwd.h sched.h signal.h stdlib.h string.h syslog.h termios.h time.h unistd.h
 """.split())
 
 CLOCK_HOMES = ("proxy/runtime/libevent_loop.cc", "proxy/main.cc", "tests/e2e/", "perf/")

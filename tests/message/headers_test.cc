@@ -34,6 +34,7 @@ TEST_CASE("every known name has its own id, and its neighbours have none") {
                                "x-forwarded-for",
                                "x-forwarded-proto",
                                "x-forwarded-host",
+                               "x-forwarded-client-cert",
                                "x-request-id",
                                "date",
                                "server",

@@ -29,8 +29,7 @@ TEST_CASE("an empty match block matches everything") {
 }
 
 TEST_CASE("hosts are compared without port, case and closing dot") {
-  for (const char* authority :
-       {"payments.local", "Payments.LOCAL", "payments.local:8080", "payments.local.", "payments.local.:80"})
+  for (const char* authority : {"payments.local", "Payments.LOCAL", "payments.local:8080", "payments.local.", "payments.local.:80"})
     CHECK(host_matches("payments.local", authority));
   for (const char* authority : {"", "payments.locall", "xpayments.local", "a.payments.local", "payments"})
     CHECK_FALSE(host_matches("payments.local", authority));

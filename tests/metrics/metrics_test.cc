@@ -1,5 +1,5 @@
-#include "proxy/base/random.h"
 #include "proxy/metrics/metrics.h"
+#include "proxy/base/random.h"
 
 #include <catch2/catch.hpp>
 #include <regex>

@@ -218,3 +218,24 @@ TEST_CASE("dates are right over the end of a day and a leap year") {
   CHECK(time_at(24h) == "2028-02-29T00:00:00.000Z");
   CHECK(time_at(24h) == "2028-03-01T00:00:00.000Z");
 }
+
+TEST_CASE("a gRPC call shows its status and its tries', and is chosen by what its status says in HTTP's words") {
+  Fixture f;
+  AccessLogRules rules;
+  rules.statuses = {{500, 599}};
+  rules.sample = 0;
+  f.log.set_rules(rules);
+  f.record.grpc_status = GrpcStatus::ok;
+  f.log.record(f.exchange, f.record);
+  f.record.grpc_status = GrpcStatus::not_found;  // as a 404
+  f.log.record(f.exchange, f.record);
+  f.exchange.add_attempt("10.1.1.1:80").grpc_status = GrpcStatus::unavailable;
+  f.record.grpc_status = GrpcStatus::unavailable;  // as a 503
+  f.log.record(f.exchange, f.record);
+  f.log.flush();
+  REQUIRE(f.sink.lines().size() == 1);
+  const json line = f.sink.lines()[0];
+  CHECK(line["status"] == 200);
+  CHECK(line["grpc_status"] == "unavailable");
+  CHECK(line["attempts"][0]["grpc_status"] == "unavailable");
+}

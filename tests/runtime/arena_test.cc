@@ -10,9 +10,7 @@ using namespace weir;
 
 namespace {
 
-bool aligned(const void* pointer, std::size_t alignment) {
-  return reinterpret_cast<std::uintptr_t>(pointer) % alignment == 0;
-}
+bool aligned(const void* pointer, std::size_t alignment) { return reinterpret_cast<std::uintptr_t>(pointer) % alignment == 0; }
 
 }  // namespace
 
@@ -38,8 +36,8 @@ TEST_CASE("an arena gives aligned memory that does not overlap") {
 TEST_CASE("an arena gives any size, from nothing to many blocks, with large alignments") {
   ArenaPool pool;
   Arena& arena = pool.open();
-  for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{4000}, std::size_t{4095}, std::size_t{4096},
-                                 std::size_t{4097}, std::size_t{70000}}) {
+  for (const std::size_t size :
+       {std::size_t{0}, std::size_t{1}, std::size_t{4000}, std::size_t{4095}, std::size_t{4096}, std::size_t{4097}, std::size_t{70000}}) {
     for (const std::size_t alignment : {std::size_t{1}, std::size_t{8}, std::size_t{64}, std::size_t{512}}) {
       auto* memory = static_cast<char*>(arena.allocate(size, alignment));
       REQUIRE(memory != nullptr);

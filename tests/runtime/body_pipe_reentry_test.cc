@@ -157,4 +157,3 @@ TEST_CASE("a sink that resumes inside on_body is offered the rest in the same ca
   CHECK(w.sink.got == "abcdefg");
   CHECK(w.sink.calls == 4);
 }
-

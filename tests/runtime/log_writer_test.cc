@@ -236,8 +236,8 @@ TEST_CASE("reopening while the disk is full leaves the rest of a line behind, an
     std::string old_file, new_file;
     std::uint64_t dropped;
   };
-  const auto what = GENERATE(Case{1, 4, "abcd", "second\n", 1}, Case{3, 4, "abcdefgh\nsec", "", 1},
-                             Case{1, 9, "abcdefgh\n", "second\n", 0}, Case{0, 4, "", "abcdefgh\nsecond\n", 0});
+  const auto what = GENERATE(Case{1, 4, "abcd", "second\n", 1}, Case{3, 4, "abcdefgh\nsec", "", 1}, Case{1, 9, "abcdefgh\n", "second\n", 0},
+                             Case{0, 4, "", "abcdefgh\nsecond\n", 0});
   Folder folder;
   Disk disk;
   disk.error = ENOSPC;

@@ -196,7 +196,7 @@ TEST_CASE("the wheel agrees with a plain list under random arms, disarms and adv
         loop.wake_at(to);
         for (std::size_t k = 0; k < alarms.size(); ++k) {
           const bool fired = alarms[k].rings > before[k];
-          if (fired) REQUIRE(reference[k] <= to);                        // never early
+          if (fired) REQUIRE(reference[k] <= to);                      // never early
           if (reference[k] <= to - TimerWheel::kSlot) REQUIRE(fired);  // at most a slot late
           if (fired) reference[k] = kNever;
           REQUIRE(alarms[k].timer.armed() == (reference[k] != kNever));

@@ -28,6 +28,7 @@ class WheelLoop final : public EventLoop {
     }
     fire(to);
   }
+  void set_time(MonotonicTime at) { set_now(at); }
   void fire(MonotonicTime at) {
     set_now(at);
     wheel.advance(at);
@@ -70,8 +71,8 @@ MonotonicTime at(Duration d) { return MonotonicTime{} + d; }
 TEST_CASE("timers of every distance fire once, never early, within a slot") {
   WheelLoop loop;
   std::vector<std::unique_ptr<Alarm>> alarms;
-  const Duration distances[] = {0ms,   1ns,    1ms,    7ms,     8ms,     9ms,     2040ms, 2047ms, 2048ms, 2049ms, 4096ms,
-                                60s,   524s,   524288ms, 524289ms, 10min, 1h,      5h,     37h,    38h,    100h,   24h * 30};
+  const Duration distances[] = {0ms, 1ns,  1ms,      7ms,      8ms,   9ms, 2040ms, 2047ms, 2048ms, 2049ms, 4096ms,
+                                60s, 524s, 524288ms, 524289ms, 10min, 1h,  5h,     37h,    38h,    100h,   24h * 30};
   loop.advance_to(at(12345678us));
   for (const Duration d : distances) {
     alarms.push_back(std::make_unique<Alarm>(loop));
@@ -106,6 +107,31 @@ TEST_CASE("random arming, moving and disarming agrees with a reference") {
       REQUIRE(other->timer.armed() == (other->due != kNever));
       if (other->timer.armed()) REQUIRE(other->due + TimerWheel::kSlot > loop.now());  // nothing is overdue
     }
+  }
+}
+
+TEST_CASE("who is woken by what was added, and asks for the rest at each wake-up, is never late") {
+  Random random(11);
+  WheelLoop loop;
+  std::vector<std::unique_ptr<Alarm>> alarms;
+  for (int i = 0; i < 50; ++i) alarms.push_back(std::make_unique<Alarm>(loop));
+  MonotonicTime armed_for = kNever;  // as the real loop keeps it
+  for (int step = 0; step < 20000; ++step) {
+    Alarm& alarm = *alarms[random.below(alarms.size())];
+    if (random.below(4) == 0) {
+      alarm.timer.disarm();
+      alarm.due = kNever;
+    } else {
+      alarm.arm(std::chrono::microseconds(random.below(std::uint64_t{1} << random.below(34))));
+    }
+    armed_for = std::min(armed_for, loop.wheel.take_next_added());
+    REQUIRE(armed_for <= loop.wheel.next());
+    const MonotonicTime to = loop.now() + std::chrono::microseconds(random.below(std::uint64_t{1} << random.below(26)));
+    while (armed_for <= to) {
+      loop.fire(std::max(armed_for, loop.now()));  // Alarm checks that none is late
+      armed_for = loop.wheel.next();
+    }
+    loop.set_time(to);
   }
 }
 

@@ -96,7 +96,16 @@ TEST_CASE("orders are taken on the full listener, by POST only") {
   const Message wrong = world.admin("GET", "/reload", "", true);
   CHECK(wrong.status() == 405);
   CHECK(wrong.header("allow") == "POST");
-  CHECK(json::parse(world.admin("POST", "/reload", "", true).body)["generation"] == 2);
+  const json same = json::parse(world.admin("POST", "/reload", "", true).body);
+  CHECK(same["result"] == "unchanged");
+  CHECK(same["generation"] == 1);
+  std::string other = kYaml;
+  other.replace(other.find("min_calls: 5"), 12, "min_calls: 7");
+  world.set_yaml(other);
+  const json taken = json::parse(world.admin("POST", "/reload", "", true).body);
+  CHECK(taken["result"] == "taken");
+  CHECK(taken["generation"] == 2);
+  CHECK(taken["changes"] == json{"policy p: filter main min_calls 5 -> 7"});
   world.set_yaml("nonsense");
   const Message refused = world.admin("POST", "/reload", "", true);
   CHECK(refused.status() == 422);

@@ -12,8 +12,10 @@ const std::string kHead = R"(version: 1
 access_log: { path: /access.log }
 drain: { timeout: 10s }
 )";
-const std::string kOut = "  - { name: out, direction: outbound, listen: 127.0.0.1:15001, routes: [ { name: all, service: app, policy: p } ] }\n";
-const std::string kIn = "  - { name: in, direction: inbound, listen: 127.0.0.1:15006, routes: [ { name: all, service: app, policy: p } ] }\n";
+const std::string kOut =
+    "  - { name: out, direction: outbound, listen: 127.0.0.1:15001, routes: [ { name: all, service: app, policy: p } ] }\n";
+const std::string kIn =
+    "  - { name: in, direction: inbound, listen: 127.0.0.1:15006, routes: [ { name: all, service: app, policy: p } ] }\n";
 const std::string kServices = "services:\n  app: { endpoints: [10.0.0.1:80] }\n";
 const std::string kPolicy = R"(policies:
   p:
@@ -25,8 +27,9 @@ const std::string kPolicy = R"(policies:
 const std::string kYaml = kHead + "listeners:\n" + kOut + kIn + kServices + kPolicy;
 
 std::string rate_limited(int per_second) {
-  return kHead + "listeners:\n" + kOut + kServices + "policies:\n  p:\n    filters:\n      - rate_limit: { rate: " +
-         std::to_string(per_second) + "/h, burst: " + std::to_string(per_second) + " }\n";
+  return kHead + "listeners:\n" + kOut + kServices +
+         "policies:\n  p:\n    filters:\n      - rate_limit: { rate: " + std::to_string(per_second) +
+         "/h, burst: " + std::to_string(per_second) + " }\n";
 }
 
 void answer_after(World& world, Duration after) {
@@ -121,6 +124,8 @@ TEST_CASE("a broken body is answered with 400 while nothing was answered yet") {
   REQUIRE(world.await(client));
   CHECK(client.answers()[0].status() == 400);
   CHECK(world.last_line()["failure"] == "client_body");
+  CHECK(world.last_line()["status"] == 400);
+  CHECK(world.metric("weir_requests_total", {{"code", "4xx"}}) == 1);
   check_nothing_left(world);
 }
 
@@ -168,6 +173,7 @@ TEST_CASE("a reload that is wrong is refused whole, and the last good one stays"
   CHECK(world.get("/", "", "in").status() == 200);
   world.platform.taken_addresses.clear();
   REQUIRE(world.reload(taken));
+  world.advance(Server::kHalfwayIn);
   CHECK(world.server->listening().at("in").text() == "127.0.0.1:15007");
   CHECK(world.get("/", "", "in").status() == 200);
   CHECK(world.server->last_error().empty());
@@ -192,13 +198,28 @@ TEST_CASE("a listener that a reload takes away finishes its exchanges, then clos
   busy.get("/");
   world.advance(10ms);
   REQUIRE(world.reload(kHead + "listeners:\n" + kOut + kServices + kPolicy));
+  world.advance(Server::kHalfwayIn);
+  SimClient& late = world.client_to(Address::parse("127.0.0.1:15006").value());
   world.advance(10ms);
-  CHECK(idle.over());
+  CHECK(late.refused());
   CHECK_FALSE(busy.over());
   REQUIRE(world.await(busy));
   CHECK(busy.answers()[0].status() == 200);
   CHECK(busy.answers()[0].header("connection") == "close");
   busy.close();
+  CHECK_FALSE(idle.over());  // its next request may be on its way
+  SECTION("an idle connection may say one more request") {
+    idle.get("/last");
+    REQUIRE(world.await(idle));
+    CHECK(idle.answers()[0].status() == 200);
+    CHECK(idle.answers()[0].header("connection") == "close");
+  }
+  SECTION("an idle connection that says nothing is closed after a moment of grace") {
+    world.advance(WorkerListener::kLeaveGrace - 2s);
+    CHECK_FALSE(idle.over());
+  }
+  world.advance(WorkerListener::kLeaveGrace);
+  CHECK(idle.over());
   world.advance(30s);
   CHECK(world.metric("weir_listener_connections", {{"listener", "in"}}) == 0);
   CHECK(world.server->workers()[0]->snapshots() == 1);
@@ -351,8 +372,11 @@ TEST_CASE("the supervisor hears ready once all workers serve, reloading and read
 
 TEST_CASE("a reload that is asked for while another is handed out is done after it") {
   World world(kYaml);
+  std::string first = kYaml;
+  first.replace(first.find("limit: 1"), 8, "limit: 6");
   std::string second = kYaml;
   second.replace(second.find("limit: 1"), 8, "limit: 7");
+  world.set_yaml(first);
   REQUIRE(world.server->reload());
   world.set_yaml(second);
   REQUIRE(world.server->reload());

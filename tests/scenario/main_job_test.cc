@@ -41,7 +41,9 @@ services:
 TEST_CASE("a request goes through the default chain to the upstream, and its answer comes back") {
   World world(kBase);
   SimUpstream& app = world.upstream("10.0.0.1:80");
-  app.script = [](UpstreamPeer& peer, const Message&, int) { peer.answer(200, "ok", "Server: app\r\nX-Thing: 1\r\nKeep-Alive: timeout=5\r\n"); };
+  app.script = [](UpstreamPeer& peer, const Message&, int) {
+    peer.answer(200, "ok", "Server: app\r\nX-Thing: 1\r\nKeep-Alive: timeout=5\r\n");
+  };
   const Message answer = world.get("/hello?x=1", "X-Mine: a\r\nConnection: x-hop\r\nX-Hop: b\r\nTE: gzip\r\n");
   CHECK(answer.status() == 200);
   CHECK(answer.body == "ok");

@@ -1,6 +1,7 @@
 // What the filters do, seen from outside: retries, breakers, timeouts, limits, shedding, and shadow.
 #include <catch2/catch.hpp>
 
+#include "tests/scenario/sums.h"
 #include "tests/support/world.h"
 
 using namespace weir;
@@ -12,9 +13,11 @@ std::string yaml(const std::string& filters, const std::string& service_fields =
   return R"(version: 1
 access_log: { path: /access.log }
 listeners:
-  - { name: out, direction: )" + direction + R"(, listen: 127.0.0.1:15001, routes: [ { name: all, service: app, policy: p } ] }
+  - { name: out, direction: )" +
+         direction + R"(, listen: 127.0.0.1:15001, routes: [ { name: all, service: app, policy: p } ] }
 services:
-  app: { endpoints: [10.0.0.1:80, 10.0.0.2:80], balance: round_robin, )" + service_fields + R"( }
+  app: { endpoints: [10.0.0.1:80, 10.0.0.2:80], balance: round_robin, )" +
+         service_fields + R"( }
 policies:
   p:
     filters:
@@ -23,15 +26,6 @@ policies:
 
 void fail(SimUpstream& upstream, int status) {
   upstream.script = [status](UpstreamPeer& peer, const Message&, int) { peer.answer(status, "no"); };
-}
-
-// Every exchange has exactly one outcome, and nothing is left when all is quiet.
-void check_sums(World& world, double requests) {
-  world.advance(1s);
-  CHECK(world.metric("weir_requests_total") == requests);
-  CHECK(static_cast<double>(world.access_log().size()) == requests);
-  CHECK(world.metric("weir_in_flight") == 0);
-  CHECK(world.metric("weir_attempts_in_flight") == 0);
 }
 
 }  // namespace
@@ -88,9 +82,10 @@ TEST_CASE("without a usable endpoint the answer is 503 with the reason in Proxy-
 }
 
 TEST_CASE("a try that is too slow is given up and tried again; the total bounds it all") {
-  World world(yaml("      - timeout: { total: 1s }\n"
-                   "      - retry: { max_attempts: 5, causes: [timeout], backoff: { base: 10ms, max: 10ms } }\n"
-                   "      - timeout: { name: per-try, response_headers: 300ms }\n"));
+  World world(
+      yaml("      - timeout: { total: 1s }\n"
+           "      - retry: { max_attempts: 5, causes: [timeout], backoff: { base: 10ms, max: 10ms } }\n"
+           "      - timeout: { name: per-try, response_headers: 300ms }\n"));
   SimUpstream& slow = world.upstream("10.0.0.1:80");
   slow.script = [](UpstreamPeer&, const Message&, int) {};
   world.upstream("10.0.0.2:80").script = slow.script;
@@ -111,8 +106,9 @@ TEST_CASE("a try that is too slow is given up and tried again; the total bounds 
 }
 
 TEST_CASE("a breaker opens when the upstream fails, answers at once while it is open, and closes by probes") {
-  World world(yaml("      - circuit_breaker: { causes: [5xx], window: 10s, min_calls: 10, failure_ratio: 50%, "
-                   "open_for: { base: 5s, max: 5s }, half_open: { probes: 2, successes: 2 } }\n"));
+  World world(
+      yaml("      - circuit_breaker: { causes: [5xx], window: 10s, min_calls: 10, failure_ratio: 50%, "
+           "open_for: { base: 5s, max: 5s }, half_open: { probes: 2, successes: 2 } }\n"));
   fail(world.upstream("10.0.0.1:80"), 500);
   fail(world.upstream("10.0.0.2:80"), 500);
   for (int i = 0; i < 10; ++i) CHECK(world.get("/").status() == 500);
@@ -123,9 +119,8 @@ TEST_CASE("a breaker opens when the upstream fails, answers at once while it is 
   CHECK(world.last_line()["failure"] == "breaker_open");
   CHECK(world.last_line()["attempts"].empty());
   CHECK(world.metric("weir_filter_decisions_total", {{"filter", "circuit_breaker"}, {"decision", "rejected"}}) == 1);
-  world.upstream("10.0.0.1:80").script = world.upstream("10.0.0.2:80").script = [](UpstreamPeer& peer, const Message&, int) {
-    peer.answer(200, "ok");
-  };
+  world.upstream("10.0.0.1:80").script =
+      world.upstream("10.0.0.2:80").script = [](UpstreamPeer& peer, const Message&, int) { peer.answer(200, "ok"); };
   world.advance(8s);
   for (int i = 0; i < 3; ++i) CHECK(world.get("/").status() == 200);
   CHECK(world.metric("weir_breaker_state", {{"service", "app"}}) == 0);
@@ -198,8 +193,9 @@ TEST_CASE("load is shed when the host is near its limits, and only then") {
 }
 
 TEST_CASE("in shadow a filter counts what it would have done, and changes nothing") {
-  World world(yaml("      - rate_limit: { rate: 1/s, burst: 2, mode: shadow }\n"
-                   "      - circuit_breaker: { causes: [5xx], min_calls: 5, failure_ratio: 50%, mode: shadow }\n"));
+  World world(
+      yaml("      - rate_limit: { rate: 1/s, burst: 2, mode: shadow }\n"
+           "      - circuit_breaker: { causes: [5xx], min_calls: 5, failure_ratio: 50%, mode: shadow }\n"));
   fail(world.upstream("10.0.0.1:80"), 500);
   fail(world.upstream("10.0.0.2:80"), 500);
   for (int i = 0; i < 10; ++i) CHECK(world.get("/").status() == 500);
@@ -229,8 +225,9 @@ TEST_CASE("the retry budget bounds retries when everything fails") {
 }
 
 TEST_CASE("outlier detection takes an endpoint out that cannot be connected to") {
-  World world(yaml("      - retry: { max_attempts: 2, causes: [connect_failure] }\n",
-                   "outlier_detection: { causes: [connect_failure], consecutive_failures: 3, eject_for: { base: 10s, max: 60s }, max_ejected: 50% }"));
+  World world(yaml(
+      "      - retry: { max_attempts: 2, causes: [connect_failure] }\n",
+      "outlier_detection: { causes: [connect_failure], consecutive_failures: 3, eject_for: { base: 10s, max: 60s }, max_ejected: 50% }"));
   world.upstream("10.0.0.2:80");
   for (int i = 0; i < 20; ++i) CHECK(world.get("/").status() == 200);
   CHECK(world.metric("weir_endpoints", {{"service", "app"}, {"state", "ejected"}}) == 1);

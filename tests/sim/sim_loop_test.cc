@@ -29,8 +29,7 @@ struct Grave : Buried {
 };
 
 struct Later {
-  Later(EventLoop& loop, std::string& log_to, char name)
-      : deferred(loop, Callback::to<&Later::run>(this)), log(log_to), id(name) {}
+  Later(EventLoop& loop, std::string& log_to, char name) : deferred(loop, Callback::to<&Later::run>(this)), log(log_to), id(name) {}
   void run() {
     log += id;
     if (then != nullptr) then->deferred.schedule();

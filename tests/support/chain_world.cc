@@ -5,6 +5,16 @@
 #include "proxy/base/check.h"
 
 namespace weir::test {
+namespace {
+
+std::vector<std::pair<std::string, std::string>> copied(const Headers* fields) {
+  std::vector<std::pair<std::string, std::string>> out;
+  if (fields == nullptr) return out;
+  for (const HeaderField& field : *fields) out.emplace_back(field.name, field.value);
+  return out;
+}
+
+}  // namespace
 
 double ChainWorld::metric(std::string_view family, const std::vector<std::string>& labels) const {
   double sum = 0;
@@ -23,8 +33,7 @@ double ChainWorld::metric(std::string_view family, const std::vector<std::string
   return sum;
 }
 
-TestUpload::TestUpload(ChainWorld& world, Arena& arena, std::int64_t expected)
-    : ends_(BodyPipe::make(arena, world.loop, world.buffers)) {
+TestUpload::TestUpload(ChainWorld& world, Arena& arena, std::int64_t expected) : ends_(BodyPipe::make(arena, world.loop, world.buffers)) {
   ends_.writer.set_source(this);
   ends_.reader.pipe()->set_expected_length(expected);
 }
@@ -46,6 +55,14 @@ TestExchange::~TestExchange() {
   upload_.reset();
   world_.loop.run_ready();  // the graveyard lets go of the arena, which borrows the context
   arena_.release();
+}
+
+void TestExchange::make_grpc(std::string_view timeout) {
+  head_->method_text = "POST";
+  head_->method = Method::post;
+  head_->headers.add("content-type", "application/grpc+proto");
+  if (!timeout.empty()) head_->headers.add("grpc-timeout", timeout);
+  context_->read_grpc();
 }
 
 TestUpload& TestExchange::add_upload(std::int64_t expected) {
@@ -108,6 +125,7 @@ void TestExchange::on_end(const End& end) {
   WEIR_CHECK(!in_start_ && status != 0 && !told());
   ended = true;
   if (end.failure != nullptr) end_failure = end.failure->kind;
+  end_trailers = copied(end.trailers);
   told_at = world_.loop.now();
   if (!keep_after_end_) call_.reset();
 }
@@ -125,7 +143,10 @@ std::size_t TestExchange::on_body(ByteView bytes) {
   return bytes.size();
 }
 
-void TestExchange::on_body_end(const Headers*) { body_ended = true; }
+void TestExchange::on_body_end(const Headers* told) {
+  body_ended = true;
+  trailers = copied(told);
+}
 void TestExchange::on_body_abort(BodyAbort reason) { body_abort = reason; }
 
 FilterFixture::FilterFixture(ChainWorld& w, std::string_view kind, bool shadow)

@@ -58,6 +58,7 @@ class TestExchange final : private Caller, private BodySink {
 
   ExchangeContext& context() { return *context_; }
   RequestHead& head() { return *head_; }
+  void make_grpc(std::string_view timeout = {});       // before start(): a gRPC call, with a grpc-timeout
   TestUpload& add_upload(std::int64_t expected = -1);  // before start(): the request has a body
 
   // Starts the request on `link`; time passes only as the test lets it.
@@ -73,13 +74,15 @@ class TestExchange final : private Caller, private BodySink {
   std::vector<std::string> decisions() const;  // "retried/reset", oldest first
 
   std::vector<int> informational;
-  int status = 0;             // of the response told; 0: none
+  int status = 0;  // of the response told; 0: none
   std::uint32_t endpoint = 0;
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
   bool body_ended = false;
   BodyAbort body_abort = BodyAbort::none;
   bool ended = false;
+  std::vector<std::pair<std::string, std::string>> trailers;      // of the body
+  std::vector<std::pair<std::string, std::string>> end_trailers;  // as the call's end told them
   std::optional<FailureKind> end_failure;
   std::optional<Failure> failure;
   MonotonicTime told_at{};

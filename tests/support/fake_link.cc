@@ -60,11 +60,11 @@ class FakeCall final : public Call, private BodySink {
     if (answer_.status != 0) {
       auto* head = exchange().arena.make<ResponseHead>(exchange().arena);
       head->status = answer_.status;
-      head->has_body = !answer_.body.empty();
+      head->has_body = !answer_.body.empty() || answer_.streams;
       for (const auto& [name, value] : answer_.headers) head->headers.add(name, value);
       response.head = head;
     }
-    if (!answer_.body.empty()) {
+    if (!answer_.body.empty() || answer_.streams) {
       BodyPipe::Ends ends = BodyPipe::make(exchange().arena, exchange().loop(), exchange().worker.buffers);
       writer_ = std::move(ends.writer);
       response.body = std::move(ends.reader);
@@ -73,19 +73,29 @@ class FakeCall final : public Call, private BodySink {
   }
 
   void finish() {
+    if (writer_ && !written_) {
+      written_ = true;
+      const std::size_t size = answer_.breaks ? answer_.body.size() / 2 : answer_.body.size();
+      writer_.write(as_bytes(std::string_view(answer_.body).substr(0, size)));
+      if (answer_.end_after > Duration(0)) return timer_.arm(answer_.end_after);
+    }
     done_ = true;
     ++link_.told;
-    if (writer_ && !answer_.breaks) {
-      writer_.write(as_bytes(answer_.body));
-      if (writer_) writer_.finish();
-    } else if (writer_) {
-      writer_.write(as_bytes(std::string_view(answer_.body).substr(0, answer_.body.size() / 2)));
-      if (writer_) writer_.abort(BodyAbort::peer_gone);
-    }
     Failure failure;
     failure.kind = answer_.breaks.value_or(FailureKind::none);
     failure.request_sent = true;
-    tell_end(End{nullptr, answer_.breaks ? &failure : nullptr});
+    Headers trailers(exchange().arena);
+    for (const auto& [name, value] : answer_.trailers) trailers.add(name, value);
+    const End end{answer_.trailers.empty() ? nullptr : &trailers, answer_.breaks ? &failure : nullptr};
+    if (!answer_.end_told_first) end_body(writer_, end);
+    BodyPipe::Writer writer = std::move(writer_);
+    tell_end(end);
+    if (answer_.end_told_first) end_body(writer, end);
+  }
+
+  static void end_body(BodyPipe::Writer& writer, const End& end) {
+    if (!writer) return;
+    end.clean() ? writer.finish(end.trailers) : writer.abort(BodyAbort::peer_gone);
   }
 
   std::size_t on_body(ByteView bytes) override {
@@ -105,6 +115,7 @@ class FakeCall final : public Call, private BodySink {
   BodyPipe::Writer writer_;
   Timer timer_;
   bool answered_ = false;
+  bool written_ = false;
   bool done_ = false;
 };
 

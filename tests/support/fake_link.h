@@ -14,18 +14,22 @@
 namespace weir::test {
 
 struct FakeAnswer {
-  Duration after{0};                 // from start to the response head or failure; 0 is the next turn
-  int status = 200;                  // 0: connected (a stream)
+  Duration after{0};  // from start to the response head or failure; 0 is the next turn
+  int status = 200;   // 0: connected (a stream)
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
-  Duration body_after{0};            // from the head to the body and the end
-  std::vector<int> informational;    // told just before the head
-  std::optional<Failure> failure;    // instead of an answer
-  std::optional<FailureKind> breaks; // the answer ends with this instead of cleanly
-  bool never = false;                // says nothing at all
-  bool reads_body = true;            // takes the request body as it comes
-  bool waits_for_body = false;       // `after` begins when the request body has ended
-  bool connects = true;              // the attempt's record says that it had a connection
+  Duration body_after{0};  // from the head to the body and the end
+  bool streams = false;    // a body follows the head even if it proves empty
+  Duration end_after{0};   // from the body to its end; 0: at once
+  std::vector<std::pair<std::string, std::string>> trailers;
+  bool end_told_first = false;        // the call's end before the body's: as HTTP/1's codec does
+  std::vector<int> informational;     // told just before the head
+  std::optional<Failure> failure;     // instead of an answer
+  std::optional<FailureKind> breaks;  // the answer ends with this instead of cleanly
+  bool never = false;                 // says nothing at all
+  bool reads_body = true;             // takes the request body as it comes
+  bool waits_for_body = false;        // `after` begins when the request body has ended
+  bool connects = true;               // the attempt's record says that it had a connection
   std::uint32_t endpoint = 1;
 
   static FakeAnswer ok(int status = 200) { return with(status); }
@@ -49,6 +53,21 @@ struct FakeAnswer {
   }
   FakeAnswer& delayed(Duration by) { return after = by, *this; }
   FakeAnswer& at_endpoint(std::uint32_t id) { return endpoint = id, *this; }
+  // A gRPC answer: its head, `messages`, and the status in trailers.
+  static FakeAnswer grpc(int status, std::string messages = {}) {
+    FakeAnswer answer = with(200, std::move(messages));
+    answer.streams = true;
+    answer.header("content-type", "application/grpc");
+    answer.trailers = {{"grpc-status", std::to_string(status)}};
+    return answer;
+  }
+  static FakeAnswer grpc_trailers_only(int status) {
+    return with(200).header("content-type", "application/grpc").header("grpc-status", std::to_string(status));
+  }
+  FakeAnswer& trailer(std::string name, std::string value) {
+    trailers.emplace_back(std::move(name), std::move(value));
+    return *this;
+  }
   FakeAnswer& header(std::string name, std::string value) {
     headers.emplace_back(std::move(name), std::move(value));
     return *this;

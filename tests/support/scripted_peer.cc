@@ -6,8 +6,8 @@ namespace weir::test {
 
 ScriptedReply ScriptedReply::with(int status, std::string_view body) {
   ScriptedReply reply;
-  reply.bytes = "HTTP/1.1 " + std::to_string(status) + " Scripted\r\ncontent-length: " + std::to_string(body.size()) +
-                "\r\n\r\n" + std::string(body);
+  reply.bytes =
+      "HTTP/1.1 " + std::to_string(status) + " Scripted\r\ncontent-length: " + std::to_string(body.size()) + "\r\n\r\n" + std::string(body);
   return reply;
 }
 

@@ -20,7 +20,7 @@ struct ScriptedReply {
   std::string bytes;       // empty: no answer at all
   Then then = Then::keep;  // what becomes of the connection afterwards
   Duration after{0};
-  bool at_head = false;    // does not wait for the request's body
+  bool at_head = false;  // does not wait for the request's body
 
   static ScriptedReply with(int status, std::string_view body = {});
   static ScriptedReply raw(std::string_view bytes, Then then = Then::keep) {

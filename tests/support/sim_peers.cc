@@ -101,6 +101,13 @@ void RawPeer::adopt(std::unique_ptr<ByteStream> stream) {
   stream_->want_read(true);
 }
 
+void RawPeer::adopt_secured(std::unique_ptr<TlsStream> stream) {
+  TlsStream& secured = *stream;
+  stream_ = std::move(stream);
+  stream_->set_handler(this);
+  secured.handshake();
+}
+
 void RawPeer::on_connected(int error) {
   if (error != 0) {
     refused_ = true;
@@ -129,6 +136,11 @@ void RawPeer::reset() {
 
 void RawPeer::close() {
   if (stream_ != nullptr) stream_->set_handler(nullptr);
+  stream_.reset();
+}
+
+void RawPeer::cut() {
+  static_cast<TlsStream&>(*stream_).release_inner().reset();
   stream_.reset();
 }
 
@@ -169,7 +181,7 @@ void RawPeer::on_readable() {
   on_bytes();
 }
 
-SimClient::SimClient(SimNet& net, const Address& to) { stream_ = net.connect(to, *this); }
+SimClient::SimClient(Connector& connector, const Address& to) { stream_ = connector.connect(to, *this); }
 
 void SimClient::get(std::string_view path, std::string_view more_fields) { request("GET", path, "", more_fields); }
 
@@ -240,7 +252,8 @@ void SimUpstream::on_accept(std::unique_ptr<ByteStream> stream) {
   auto peer = std::make_shared<UpstreamPeer>(*this, loop_);
   peer->self = peer;
   peers.push_back(peer);
-  peer->adopt(std::move(stream));
+  if (tls == nullptr) return peer->adopt(std::move(stream));
+  peer->adopt_secured(std::make_unique<TlsStream>(loop_, buffers, tls, std::move(stream)));
 }
 
 }  // namespace weir::test

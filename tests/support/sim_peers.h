@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "proxy/net/tls_stream.h"
 #include "proxy/sim/sim_net.h"
 
 namespace weir::test {
@@ -34,10 +35,12 @@ class RawPeer : public ByteStreamHandler {
   RawPeer() = default;
   virtual ~RawPeer();
   void adopt(std::unique_ptr<ByteStream> stream);
+  void adopt_secured(std::unique_ptr<TlsStream> stream);  // its handshake begins
   void send(std::string_view text);
   void finish();  // FIN after what was sent
   void reset();
   void close();
+  void cut();  // of a secured stream: a FIN without close_notify
   void stop_reading() { stream_->want_read(false); }
   void resume_reading() { stream_->want_read(true); }
   bool open() const { return stream_ != nullptr; }
@@ -65,7 +68,8 @@ class RawPeer : public ByteStreamHandler {
 
 class SimClient : public RawPeer {
  public:
-  SimClient(SimNet& net, const Address& to);
+  SimClient(Connector& connector, const Address& to);  // the network, or a TlsConnector
+  ByteStream* stream() { return stream_.get(); }
 
   void get(std::string_view path, std::string_view more_fields = "");  // host: test.local
   void request(std::string_view method, std::string_view path, std::string_view body, std::string_view more_fields = "");
@@ -106,12 +110,14 @@ class SimUpstream final : public AcceptHandler {
   SimUpstream(SimNet& net, SimLoop& loop, const Address& at);
   ~SimUpstream();
 
-  Script script;                // default: 200 "ok"
-  std::vector<Message> seen;    // all requests
+  Script script;                                // default: 200 "ok"
+  std::shared_ptr<const TlsServerContext> tls;  // null: clear text
+  BufferPool buffers;                           // of the secured streams
+  std::vector<Message> seen;                    // all requests
   int accepted = 0;
   std::vector<std::shared_ptr<UpstreamPeer>> peers;
-  bool whole_requests = true;   // false: the script runs at the request's head already
-  void down();                  // connects are refused from now on
+  bool whole_requests = true;  // false: the script runs at the request's head already
+  void down();                 // connects are refused from now on
   void up();
   std::size_t open_connections() const;
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "proxy/server/platform.h"
+#include "proxy/sim/sim_files.h"
 #include "proxy/sim/sim_loop.h"
 #include "proxy/sim/sim_net.h"
 
@@ -23,14 +24,19 @@ class MemoryLog : public LogSink {
   std::string& text_;
 };
 
-// Answers on the next turn from a table; names that are not in it do not exist.
+// Answers after a millisecond from tables; names that are not in them do not exist.
 class TableResolver : public NameResolver {
  public:
   explicit TableResolver(SimLoop& loop) : loop_(loop) {}
-  std::unique_ptr<NameLookup> lookup(const std::string& host, std::uint16_t port, NameHandler& handler) override;
-  std::map<std::string, std::vector<std::string>> table;  // host -> ip addresses
+  void configure(const ResolverOptions& options) override { configured = options; }
+  std::unique_ptr<NameLookup> lookup(const std::string& host, std::uint16_t port, AddressFamilies families, NameHandler& handler) override;
+  std::unique_ptr<NameLookup> lookup_srv(const std::string& name, SrvHandler& handler) override;
+  std::map<std::string, std::vector<std::string>> table;  // host -> ip addresses, IPv6 without brackets
+  std::map<std::string, std::vector<SrvTarget>> srv;
+  std::string failing;  // not empty: every lookup fails with this
   Duration ttl = std::chrono::seconds(30);
   int lookups = 0;
+  ResolverOptions configured;
 
  private:
   SimLoop& loop_;
@@ -56,7 +62,9 @@ class SimPlatform : public Platform {
   std::size_t workers() const override { return loops_.size(); }
   EventLoop& worker_loop(std::size_t worker) override { return *loops_[worker]; }
   Connector& connector(std::size_t worker) override { return net.connector(*loops_[worker]); }
+  Connector& main_connector() override { return net.connector(main_); }
   NameResolver& resolver() override { return names; }
+  FileWatcher& file_watcher() override { return files; }
   std::uint64_t seed() override { return world_.random().next(); }
   Result<std::unique_ptr<SharedListener>> listen(const ListenRequest& request) override;
   Result<std::unique_ptr<LogSink>> open_log(const std::string& path) override;
@@ -73,6 +81,7 @@ class SimPlatform : public Platform {
  public:
   SimNet net;
   TableResolver names;
+  SimFiles files;
   PressureReading reading;
   std::map<std::string, std::string> logs;  // by path
   std::string messages;                     // the daemon's log

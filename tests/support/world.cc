@@ -2,26 +2,27 @@
 
 #include <stdexcept>
 
+#include "config/schema/endpoint_file.h"
 #include "config/schema/load.h"
 #include "filters/catalog.h"
 
 namespace weir::test {
 namespace {
 
-class NoFiles : public config::Sources {
- public:
-  Result<std::string> read_file(const std::string& path) override { return Error{"no such file: " + path, 2}; }
-  std::optional<std::string> environment(const std::string&) override { return std::nullopt; }
-  std::vector<std::string> match(const std::string&) override { return {}; }
-};
-
 Address address_of(const std::string& text) { return Address::parse(text).value(); }
 
 }  // namespace
 
 World::World(std::string yaml, WorldOptions options)
-    : sim(options.seed), platform(sim, options.workers), yaml_(std::move(yaml)) {
+    : sim(options.seed), platform(sim, options.workers), yaml_(std::move(yaml)), from_file_(options.from_file), sources_(platform.files) {
+  for (const auto& [path, text] : options.files) platform.files.write(path, text);
   ServerHooks hooks;
+  hooks.read_endpoints = [this](const std::string& path) { return read_endpoint_file(path, platform.files); };
+  if (from_file_) {
+    platform.files.write(kFile, yaml_);
+    hooks.watched = [this] { return sources_.places(); };
+    hooks.stale = [this] { return sources_.changed(); };
+  }
   hooks.load = [this] { return load(); };
   hooks.finished = [this](bool clean) {
     finished = true;
@@ -43,9 +44,10 @@ World::~World() {
   upstreams.clear();
 }
 
-Result<std::shared_ptr<const Config>> World::load() const {
-  NoFiles files;
-  LoadedConfig loaded = load_config_text(yaml_, "test.yaml", filter_catalog(), files);
+Result<std::shared_ptr<const Config>> World::load() {
+  sources_.begin();
+  LoadedConfig loaded =
+      from_file_ ? load_config(kFile, filter_catalog(), sources_) : load_config_text(yaml_, "test.yaml", filter_catalog(), platform.files);
   if (loaded.config == nullptr) return Error{loaded.report, 0};
   return loaded.config;
 }

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "config/recording_sources.h"
 #include "proxy/server/server.h"
 #include "tests/support/sim_peers.h"
 #include "tests/support/sim_platform.h"
@@ -19,11 +20,15 @@ struct WorldOptions {
   std::size_t workers = 1;
   std::uint64_t seed = 1;
   bool start = true;
+  std::map<std::string, std::string> files = {};  // what the configuration may name, by path: into platform.files
+  bool from_file = false;                         // the text stands in kFile of platform.files, which is watched
 };
 
 class World {
  public:
   using Labels = std::map<std::string, std::string>;
+
+  static constexpr const char* kFile = "/etc/weir/weir.yaml";
 
   explicit World(std::string yaml, WorldOptions options = {});
   ~World();
@@ -39,7 +44,7 @@ class World {
   Message get(const std::string& path = "/", const std::string& fields = "", const std::string& listener = "out");
   Message admin(const std::string& method, const std::string& target, const std::string& fields = "", bool changes = false);
 
-  Result<std::shared_ptr<const Config>> load() const;  // of the present text
+  Result<std::shared_ptr<const Config>> load();  // of the present text
   // Loads this text on the next reload.
   void set_yaml(std::string yaml) { yaml_ = std::move(yaml); }
   Result<void> reload(std::string yaml);
@@ -60,6 +65,8 @@ class World {
 
  private:
   std::string yaml_;
+  const bool from_file_;
+  config::RecordingSources sources_;
 };
 
 }  // namespace weir::test

@@ -2,49 +2,27 @@
 
 #include <catch2/catch.hpp>
 
-#include <map>
+#include "tests/upstream/balancer_world.h"
 
 using namespace weir;
+using namespace weir::test;
 
 namespace {
 
-struct World {
-  explicit World(std::vector<std::uint32_t> weights, Balance balance = Balance::round_robin, double panic_below = 0.5)
-      : set(make(weights)) {
-    balancer.configure(balance, panic_below);
-    balancer.reset(set, random);
-  }
-  static EndpointSet make(const std::vector<std::uint32_t>& weights) {
-    std::vector<EndpointSlot> slots;
-    for (std::size_t i = 0; i < weights.size(); ++i) {
-      const auto address = Address::parse("127.0.0.1:" + std::to_string(9000 + i));
-      slots.push_back({std::make_shared<Endpoint>(static_cast<std::uint32_t>(i + 1), *address), weights[i]});
-    }
-    return EndpointSet(std::move(slots));
-  }
-  Balancer::Pick pick() { return balancer.pick(set, context, any_ejected, now, random); }
-  std::map<std::size_t, int> picks(int count, bool busy = false) {
-    std::map<std::size_t, int> found;
-    for (int i = 0; i < count; ++i) {
-      const std::size_t index = pick().index;
-      ++found[index];
-      if (busy) ++set.slots[index].endpoint->active;
-    }
-    return found;
-  }
-  void eject(std::size_t index) {
-    any_ejected = true;
-    set.slots[index].endpoint->ejected_until = (now + 5s).time_since_epoch().count();
-  }
-  void tried(std::uint32_t id) { context.tried[context.tried_count++] = id; }
-
-  EndpointSet set;
-  Balancer balancer;
-  Random random{3};
-  PickContext context;
-  bool any_ejected = false;
-  MonotonicTime now{std::chrono::hours(1)};
+struct World : BalancerWorld {
+  explicit World(const std::vector<std::uint32_t>& weights, Balance balance = Balance::round_robin, double panic_below = 0.5)
+      : BalancerWorld(weights, {.balance = balance, .panic_below = panic_below}) {}
 };
+
+constexpr Balance kAll[] = {Balance::round_robin, Balance::least_request, Balance::peak_ewma,
+                            Balance::random,      Balance::ring_hash,     Balance::maglev};
+
+// Picks of requests that all differ in their hash.
+std::map<std::size_t, int> spread(BalancerWorld& world, int count) {
+  std::map<std::size_t, int> found;
+  for (int i = 0; i < count; ++i) ++found[world.pick_for(static_cast<std::uint64_t>(i)).index];
+  return found;
+}
 
 }  // namespace
 
@@ -89,7 +67,7 @@ TEST_CASE("workers begin their rounds at different places") {
 
 TEST_CASE("the less busy of two is picked") {
   World world({1, 1}, Balance::least_request);
-  world.set.slots[0].endpoint->active = 3;
+  world.at(0).active = 3;
   CHECK(world.picks(100)[1] == 100);
 }
 
@@ -112,13 +90,55 @@ TEST_CASE("least request under load evens out the load per weight") {
   CHECK(std::abs(counts[2] - 5000) < 400);
 }
 
-TEST_CASE("the ejected are skipped until their time is over") {
-  const auto balance = GENERATE(Balance::round_robin, Balance::least_request);
+TEST_CASE("whatever the balance, the ejected are skipped until their time is over") {
+  const auto balance = GENERATE(from_range(std::begin(kAll), std::end(kAll)));
   World world({1, 1, 1}, balance);
   world.eject(1);
-  CHECK(world.picks(300).count(1) == 0);
+  CHECK(spread(world, 300).count(1) == 0);
   world.now += 5s;
-  CHECK(world.picks(300)[1] > 50);
+  CHECK(spread(world, 300)[1] > 50);
+}
+
+TEST_CASE("whatever the balance, an idle service is used by weight") {
+  const auto balance = GENERATE(from_range(std::begin(kAll), std::end(kAll)));
+  World world({1, 2, 5}, balance);
+  if (balance == Balance::peak_ewma) {
+    for (std::size_t i = 0; i < 3; ++i) world.at(i).latency.observe(10ms, world.now);
+  }
+  auto counts = spread(world, 16000);
+  const bool rough = balance == Balance::ring_hash;
+  CHECK(std::abs(counts[0] - 2000) < (rough ? 400 : 200));
+  CHECK(std::abs(counts[1] - 4000) < (rough ? 600 : 300));
+  CHECK(std::abs(counts[2] - 10000) < (rough ? 800 : 400));
+}
+
+TEST_CASE("whatever the balance, one and two endpoints do") {
+  const auto balance = GENERATE(from_range(std::begin(kAll), std::end(kAll)));
+  World one({3}, balance);
+  CHECK(spread(one, 20)[0] == 20);
+  World two({1, 1}, balance);
+  CHECK(spread(two, 200).size() == 2);
+  two.tried(1);
+  CHECK(spread(two, 100)[1] == 100);
+  two.tried(2);
+  CHECK(spread(two, 200).size() == 2);
+  two.context.tried_count = 0;
+  two.eject(0);
+  CHECK(spread(two, 100)[1] == 100);
+  two.eject(1);
+  CHECK(spread(two, 200).size() == 2);  // a panic
+  CHECK(two.pick().panic);
+}
+
+TEST_CASE("whatever the balance, 10,000 endpoints are shared out among workers at once") {
+  const auto balance = GENERATE(from_range(std::begin(kAll), std::end(kAll)));
+  World world(std::vector<std::uint32_t>(10000, 1), balance);
+  const auto counts = spread(world, 20000);
+  // By chance 8647 are expected to be met; the ring's shares are the most uneven.
+  CHECK(counts.size() > (balance == Balance::ring_hash ? 8300U : 8500U));
+  int most = 0;
+  for (const auto& [index, count] : counts) most = std::max(most, count);
+  CHECK(most < 16);
 }
 
 TEST_CASE("weights hold among those that are left") {
@@ -130,7 +150,7 @@ TEST_CASE("weights hold among those that are left") {
 }
 
 TEST_CASE("another endpoint than those tried before is picked while there is one") {
-  const auto balance = GENERATE(Balance::round_robin, Balance::least_request);
+  const auto balance = GENERATE(Balance::round_robin, Balance::least_request, Balance::random);
   World world({1, 1, 1}, balance);
   world.tried(1);
   CHECK(world.picks(100).count(0) == 0);

@@ -16,7 +16,8 @@ namespace {
 
 class NoNames final : public NameResolver {
  public:
-  std::unique_ptr<NameLookup> lookup(const std::string&, std::uint16_t, NameHandler&) override { return nullptr; }
+  std::unique_ptr<NameLookup> lookup(const std::string&, std::uint16_t, AddressFamilies, NameHandler&) override { return nullptr; }
+  std::unique_ptr<NameLookup> lookup_srv(const std::string&, SrvHandler&) override { return nullptr; }
 };
 
 const Address kAt = *Address::parse("127.0.0.1:9001");
@@ -194,7 +195,7 @@ TEST_CASE("a request that is dropped at any event leaves nothing behind, and its
   world.sim.run_until([&] { return world.sim.events() >= before + static_cast<std::uint64_t>(events); });
   exchange.reset();
   world.sim.advance(5s);
-  for (int i = 0; i < 2; ++i) {  // never the rest of the first answer
+  for (int i = 0; i < 2; ++i) {                                                            // never the rest of the first answer
     const std::string expected = upstream.requests.empty() ? std::string(64, 'a') : "ok";  // whoever came first gets the first
     TestExchange next(world.worker, "GET", "/next");
     world.start(next);

@@ -134,7 +134,7 @@ TEST_CASE("a free connection goes to who is worse off, and never to and fro") {
     return ConnectionDemand{connections, waiting, at(since)};
   };
   CHECK_FALSE(should_yield(demand(5, 0), demand(0, 0)));
-  CHECK(should_yield(demand(5, 0), demand(5, 1)));   // nobody waits here
+  CHECK(should_yield(demand(5, 0), demand(5, 1)));  // nobody waits here
   CHECK(should_yield(demand(1, 9, 2s), demand(0, 1, 1s)));
   CHECK_FALSE(should_yield(demand(1, 9, 1s), demand(0, 1, 2s)));  // ours waited longer
   CHECK(should_yield(demand(10, 5), demand(2, 5)));

@@ -78,8 +78,7 @@ TEST_CASE("tries that began before the ejection say nothing after it") {
   service.eject(0);
   service.now += 7s;
   for (int i = 0; i < 10; ++i) {
-    CHECK(service.detector.record_failure(service.states[0], before, service.all, service.now, service.random) ==
-          OutlierVerdict::none);
+    CHECK(service.detector.record_failure(service.states[0], before, service.all, service.now, service.random) == OutlierVerdict::none);
   }
   CHECK(service.states[0].consecutive == 0);
 }

@@ -10,7 +10,7 @@ using namespace weir::test;
 namespace {
 
 ServiceConfig limited(std::uint32_t connections, std::uint32_t pending = 1024, std::uint32_t requests = 0,
-                     const std::vector<std::string>& endpoints = {"127.0.0.1:9001"}) {
+                      const std::vector<std::string>& endpoints = {"127.0.0.1:9001"}) {
   ServiceConfig made = UpstreamWorld::config(endpoints);
   made.limits.connections = connections;
   made.limits.pending = pending;

@@ -152,7 +152,7 @@ TEST_CASE("a failing connect fails its own request and no other") {
   world.listen(9001);
   world.apply(one());
   world.net.conditions().delay = 50ms;
-  TestRequest first(world);   // will get a connection
+  TestRequest first(world);  // will get a connection
   world.advance(10ms);
   world.stop_listening(9001);
   world.net.conditions().refuse = 1;
@@ -278,9 +278,9 @@ TEST_CASE("a request can be dropped at every point and leaves nothing behind") {
   TestRequest other(world);
   TestRequest request(world);
   switch (point) {
-    case 0: break;                        // waits for discovery
-    case 1: break;                        // connecting
-    case 2: world.advance(20ms); break;   // sent
+    case 0: break;                       // waits for discovery
+    case 1: break;                       // connecting
+    case 2: world.advance(20ms); break;  // sent
     case 3:
       world.advance(20ms);
       for (FakeClient* client : world.busy()) client->respond(200);
@@ -297,7 +297,7 @@ TEST_CASE("a request can be dropped at every point and leaves nothing behind") {
       world.stop_listening(9001);
       world.advance(20ms);
       break;
-    case 7: world.advance(20ms); break;   // waits at the limit
+    case 7: world.advance(20ms); break;  // waits at the limit
     default: break;
   }
   request.drop();

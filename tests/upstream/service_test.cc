@@ -39,7 +39,7 @@ TEST_CASE("an endpoint that keeps failing is ejected for all workers and returns
   world.apply(config);
   fail_at(world, 9002, 5);
   CHECK(state(world, 1) == "ejected");
-  CHECK(world.metric("weir_outlier_decisions_total", {"s", "eject", "enforce"}) == 1);
+  CHECK(world.metric("weir_outlier_decisions_total", {"s", "consecutive_failures", "eject", "enforce"}) == 1);
   for (int i = 0; i < 6; ++i) {
     TestRequest request(world, 1);
     world.run();
@@ -68,7 +68,7 @@ TEST_CASE("in shadow mode it only says who would be ejected") {
   world.apply(config);
   fail_at(world, 9002, 5);
   CHECK(state(world, 1) == "would_be_ejected");
-  CHECK(world.metric("weir_outlier_decisions_total", {"s", "would_eject", "shadow"}) == 1);
+  CHECK(world.metric("weir_outlier_decisions_total", {"s", "consecutive_failures", "would_eject", "shadow"}) == 1);
   fail_at(world, 9002, 1);  // still used
 }
 

@@ -112,14 +112,15 @@ class AutoClient final : public ClientConnection, private ClientStream {
   Timer answer_;
 };
 
-std::unique_ptr<ClientConnection> make_auto(WorkerContext& worker, std::unique_ptr<ByteStream> stream,
-                                            ClientConnectionHandler& owner, const ClientConnectionOptions&) {
+std::unique_ptr<ClientConnection> make_auto(WorkerContext& worker, std::unique_ptr<ByteStream> stream, ClientConnectionHandler& owner,
+                                            const ClientConnectionOptions&) {
   return std::make_unique<AutoClient>(worker, std::move(stream), owner);
 }
 
 class NoNames final : public NameResolver {
  public:
-  std::unique_ptr<NameLookup> lookup(const std::string&, std::uint16_t, NameHandler&) override { return nullptr; }
+  std::unique_ptr<NameLookup> lookup(const std::string&, std::uint16_t, AddressFamilies, NameHandler&) override { return nullptr; }
+  std::unique_ptr<NameLookup> lookup_srv(const std::string&, SrvHandler&) override { return nullptr; }
 };
 
 // Keeps one request in progress until so many are done, and drops some halfway.
@@ -179,6 +180,9 @@ TEST_CASE("worker threads share a service's limits exactly while it is reloaded"
   ServiceDirectory directory(*main_loop, names, 5);
   ServiceConfig config;
   config.outlier_detection.causes = *Causes::parse_word("reset");
+  config.outlier_detection.failure_ratio = Ratio::percent(8);  // what the clients' failures come near
+  config.outlier_detection.min_calls = 5;
+  config.outlier_detection.latency.emplace();
   config.limits.connections = kLimit;
   config.pending_timeout = 60s;
   for (const char* address : {"127.0.0.1:9001", "127.0.0.1:9002"}) {
@@ -216,6 +220,7 @@ TEST_CASE("worker threads share a service's limits exactly while it is reloaded"
     config.outlier_detection.mode = round % 3 == 0 ? FilterMode::shadow : FilterMode::enforce;
     directory.apply({{"s", config}}, {});
     static_cast<void>(directory.status());
+    static_cast<void>(directory.find("s")->sweep(main_loop->now()));
     std::this_thread::yield();
   }
   for (std::thread& thread : threads) thread.join();

@@ -11,8 +11,8 @@ namespace {
 
 UpstreamWorld* the_world = nullptr;  // make_fake is a plain function: the one world of the running test
 
-std::unique_ptr<ClientConnection> make_fake(WorkerContext& worker, std::unique_ptr<ByteStream> stream,
-                                            ClientConnectionHandler& handler, const ClientConnectionOptions&) {
+std::unique_ptr<ClientConnection> make_fake(WorkerContext& worker, std::unique_ptr<ByteStream> stream, ClientConnectionHandler& handler,
+                                            const ClientConnectionOptions&) {
   auto made = std::make_unique<FakeClient>(worker, std::move(stream), handler);
   the_world->workers[worker.index]->clients.push_back(made.get());
   return made;
@@ -110,58 +110,119 @@ void FakeClient::close() {
 // ---- FakeResolver ----
 
 struct FakeResolver::Lookup final : NameLookup {
-  Lookup(FakeResolver& owner_, NameHandler& handler_) : owner(owner_), handler(handler_) { owner.waiting_.push_back(this); }
+  Lookup(FakeResolver& owner_, std::string host_, NameHandler* handler_, SrvHandler* srv_)
+      : owner(owner_), host(std::move(host_)), handler(handler_), srv(srv_) {
+    owner.waiting_.push_back(this);
+  }
   ~Lookup() override {
     auto& all = owner.waiting_;
     all.erase(std::remove(all.begin(), all.end(), this), all.end());
   }
   FakeResolver& owner;
-  NameHandler& handler;
+  std::string host;
+  NameHandler* handler;
+  SrvHandler* srv;
 };
 
-std::unique_ptr<NameLookup> FakeResolver::lookup(const std::string& host, std::uint16_t port, NameHandler& handler) {
+std::unique_ptr<NameLookup> FakeResolver::lookup(const std::string& host, std::uint16_t port, AddressFamilies wanted,
+                                                 NameHandler& handler) {
   ++asked;
   last = host + ":" + std::to_string(port);
-  return std::make_unique<Lookup>(*this, handler);
+  families = wanted;
+  return std::make_unique<Lookup>(*this, host, &handler, nullptr);
 }
 
-void FakeResolver::tell(const NameAnswer& answer) {
-  loop_.post([this, answer] {
-    const std::vector<Lookup*> all = std::move(waiting_);
-    waiting_.clear();
-    for (Lookup* lookup : all) lookup->handler.on_name(answer);
-  });
+std::unique_ptr<NameLookup> FakeResolver::lookup_srv(const std::string& name, SrvHandler& handler) {
+  ++asked;
+  last = name;
+  return std::make_unique<Lookup>(*this, name, nullptr, &handler);
+}
+
+void FakeResolver::run(std::function<void()> task) {
+  loop_.post(std::move(task));
   static_cast<SimLoop&>(loop_).run_ready();
 }
 
-void FakeResolver::answer(const std::vector<std::string>& addresses, Duration ttl) {
-  NameAnswer answer;
-  answer.ok = true;
-  for (const std::string& address : addresses) answer.addresses.push_back(*Address::parse(address));
-  answer.ttl = ttl;
-  tell(answer);
+std::vector<FakeResolver::Lookup*> FakeResolver::take(const std::string& host) {
+  std::vector<Lookup*> taken;
+  const auto wanted = [&](const Lookup* one) { return host.empty() ? one->handler != nullptr : one->host == host; };
+  std::copy_if(waiting_.begin(), waiting_.end(), std::back_inserter(taken), wanted);
+  waiting_.erase(std::remove_if(waiting_.begin(), waiting_.end(), wanted), waiting_.end());
+  return taken;
 }
 
+void FakeResolver::tell(const std::vector<Lookup*>& lookups, const std::vector<NameAnswer>& answers) {
+  for (const NameAnswer& answer : answers) {
+    for (Lookup* lookup : lookups) {
+      run([lookup, answer] { lookup->handler->on_name(answer); });
+    }
+  }
+}
+
+void FakeResolver::answer(const std::vector<std::string>& addresses, Duration ttl, const std::string& host) {
+  std::vector<NameAnswer> answers(2);
+  answers[1].family = Address::Family::ipv6;
+  for (const std::string& text : addresses) {
+    const Address address = *Address::parse(text);
+    answers[address.family() == Address::Family::ipv6 ? 1 : 0].addresses.push_back(address);
+  }
+  for (NameAnswer& answer : answers) {
+    answer.outcome = answer.addresses.empty() ? LookupOutcome::absent : LookupOutcome::found;
+    answer.ttl = ttl;
+  }
+  tell(take(host), answers);
+}
+
+void FakeResolver::answer_family(NameAnswer answer) { tell(waiting_, {std::move(answer)}); }
+
 void FakeResolver::fail(const std::string& error) {
-  NameAnswer answer;
-  answer.error = error;
-  tell(answer);
+  for (Lookup* lookup : std::exchange(waiting_, {})) {
+    if (lookup->srv != nullptr) {
+      SrvAnswer answer;
+      answer.error = error;
+      run([lookup, answer] { lookup->srv->on_srv(answer); });
+    } else {
+      std::vector<NameAnswer> answers(2);
+      answers[1].family = Address::Family::ipv6;
+      for (NameAnswer& answer : answers) answer.error = error;
+      tell({lookup}, answers);
+    }
+  }
+}
+
+void FakeResolver::answer_srv(const std::vector<SrvTarget>& targets, Duration ttl) {
+  SrvAnswer answer;
+  answer.outcome = targets.empty() ? LookupOutcome::absent : LookupOutcome::found;
+  answer.targets = targets;
+  answer.ttl = ttl;
+  const auto is_srv = [](const Lookup* one) { return one->srv != nullptr; };
+  const auto found = std::find_if(waiting_.begin(), waiting_.end(), is_srv);
+  REQUIRE(found != waiting_.end());
+  Lookup* lookup = *found;
+  waiting_.erase(found);
+  run([lookup, answer] { lookup->srv->on_srv(answer); });
+}
+
+std::size_t FakeResolver::waiting(const std::string& host) const {
+  return static_cast<std::size_t>(
+      std::count_if(waiting_.begin(), waiting_.end(), [&](const Lookup* one) { return host.empty() || one->host == host; }));
 }
 
 // ---- worlds ----
 
-Worker::Worker(SimLoop& loop_, MetricsRegistry& registry, std::uint32_t index, SimNet& net, ServiceDirectory& directory)
+Worker::Worker(SimLoop& loop_, MetricsRegistry& registry, std::uint32_t index, SimNet& net, ServiceDirectory& directory,
+               const ClientMakers& makers)
     : loop(loop_),
       random(100 + index),
       context{loop, buffers, arenas, random, registry.shard(index), index},
-      services(std::make_unique<WorkerServices>(context, net.connector(loop), directory, &make_fake)) {}
+      services(std::make_unique<WorkerServices>(context, net.connector(loop), directory, makers)) {}
 
-UpstreamWorld::UpstreamWorld(std::size_t count)
-    : main(world.add_loop()), net(main), resolver(main), directory(main, resolver, 11) {
+UpstreamWorld::UpstreamWorld(std::size_t count, Codecs codecs)
+    : main(world.add_loop()), net(main), resolver(main), directory(main, resolver, 11, {&net, &registry.shard(count), nullptr}) {
   the_world = this;
   for (std::size_t i = 0; i < count; ++i) {
-    workers.push_back(
-        std::make_unique<Worker>(world.add_loop(), registry, static_cast<std::uint32_t>(i), net, directory));
+    workers.push_back(std::make_unique<Worker>(world.add_loop(), registry, static_cast<std::uint32_t>(i), net, directory,
+                                               codecs == Codecs::real ? ClientMakers() : ClientMakers(&make_fake)));
   }
 }
 
@@ -194,6 +255,12 @@ ServiceConfig UpstreamWorld::config(const std::vector<std::string>& endpoints) {
       endpoint.kind = EndpointConfig::Kind::dns;
       endpoint.dns_host = text.substr(4, colon - 4);
       endpoint.dns_port = static_cast<std::uint16_t>(std::stoi(text.substr(colon + 1)));
+    } else if (text.rfind("srv:", 0) == 0) {
+      endpoint.kind = EndpointConfig::Kind::srv;
+      endpoint.dns_host = text.substr(4);
+    } else if (text.rfind("file:", 0) == 0) {
+      endpoint.kind = EndpointConfig::Kind::file;
+      endpoint.path = text.substr(5);
     } else {
       endpoint.address = *Address::parse(text);
     }

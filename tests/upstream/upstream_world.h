@@ -1,8 +1,9 @@
 // UpstreamWorld: workers in virtual time over a simulated network, services from configurations, and client connections that the
 // test plays itself: it decides what each one answers and when. A test owns it.
-// It never parses: FakeClient stands in for the codec.
+// It never parses: FakeClient stands in for the codec, unless the real ones are asked for.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -29,14 +30,14 @@ class FakeClient final : public ClientConnection, private ClientStream {
   void close_when_idle() override { closing_ = true; }
 
   // What the test does, each as an event of its own.
-  void respond(int status);                     // the head
-  void end();                                   // the last byte; then available again, or closed
+  void respond(int status);  // the head
+  void end();                // the last byte; then available again, or closed
   void answer(int status) {
     respond(status);
     end();
   }
   void fail(ClientError error, bool anything_received = false);  // the stream, and with it the connection
-  void close();                                 // an idle connection is closed by the peer
+  void close();                                                  // an idle connection is closed by the peer
 
   bool busy() const { return busy_ && handler_ != nullptr; }
   bool dropped() const { return busy_ && handler_ == nullptr; }  // a cancelled request: the rest is being read away
@@ -62,25 +63,34 @@ class FakeClient final : public ClientConnection, private ClientStream {
   bool busy_ = false, responded_ = false, closing_ = false, closed_ = false;
 };
 
+// Answers when the test says so.
 class FakeResolver final : public NameResolver {
  public:
   explicit FakeResolver(EventLoop& loop) : loop_(loop) {}
-  std::unique_ptr<NameLookup> lookup(const std::string& host, std::uint16_t port, NameHandler& handler) override;
-  void answer(const std::vector<std::string>& addresses, Duration ttl);  // all lookups that wait
-  void fail(const std::string& error);
-  std::size_t waiting() const { return waiting_.size(); }
+  std::unique_ptr<NameLookup> lookup(const std::string& host, std::uint16_t port, AddressFamilies families, NameHandler& handler) override;
+  std::unique_ptr<NameLookup> lookup_srv(const std::string& name, SrvHandler& handler) override;
+  // All lookups of addresses that wait, or those of one host: each of its families with what there is of it; none of it: absent.
+  void answer(const std::vector<std::string>& addresses, Duration ttl, const std::string& host = {});
+  void answer_family(NameAnswer answer);  // the one family only: the lookups wait on for the other
+  void fail(const std::string& error);    // every lookup that waits
+  void answer_srv(const std::vector<SrvTarget>& targets, Duration ttl);
+  std::size_t waiting(const std::string& host = {}) const;
   std::size_t asked = 0;
-  std::string last;  // host:port
+  std::string last;                                  // host:port, or the name of SRV records
+  AddressFamilies families = AddressFamilies::both;  // of the last one
 
  private:
   struct Lookup;
-  void tell(const NameAnswer& answer);
+  void run(std::function<void()> task);
+  std::vector<Lookup*> take(const std::string& host);
+  void tell(const std::vector<Lookup*>& lookups, const std::vector<NameAnswer>& answers);
   EventLoop& loop_;
   std::vector<Lookup*> waiting_;
 };
 
 struct Worker {
-  Worker(SimLoop& loop_, MetricsRegistry& registry, std::uint32_t index, SimNet& net, ServiceDirectory& directory);
+  Worker(SimLoop& loop_, MetricsRegistry& registry, std::uint32_t index, SimNet& net, ServiceDirectory& directory,
+         const ClientMakers& makers);
   SimLoop& loop;
   BufferPool buffers;
   ArenaPool arenas;
@@ -92,10 +102,11 @@ struct Worker {
 
 class UpstreamWorld {
  public:
-  explicit UpstreamWorld(std::size_t workers = 1);
+  enum class Codecs : std::uint8_t { fake, real };
+  explicit UpstreamWorld(std::size_t workers = 1, Codecs codecs = Codecs::fake);
   ~UpstreamWorld();
 
-  static ServiceConfig config(const std::vector<std::string>& endpoints);  // "127.0.0.1:9001" or "dns:host:port"
+  static ServiceConfig config(const std::vector<std::string>& endpoints);  // "127.0.0.1:9001", "dns:host:port", "srv:name" or "file:/path"
   void apply(const ServiceConfig& config, const std::string& name = "s");
   void run() { world.run_ready(); }
   void advance(Duration by) { world.advance(by); }
@@ -105,7 +116,7 @@ class UpstreamWorld {
   void stop_listening(std::uint16_t port) { servers.erase(port); }
   SimServer& server(std::uint16_t port) { return *servers.at(port); }
   double metric(const std::string& name, const std::vector<std::string>& labels) const;  // 0 when missing
-  std::vector<FakeClient*> busy(std::size_t worker = 0) const;  // connections with a request in progress
+  std::vector<FakeClient*> busy(std::size_t worker = 0) const;                           // connections with a request in progress
   FakeClient& only_busy(std::size_t worker = 0) const;
   std::size_t open() const;  // server ends that are open
 
@@ -135,9 +146,9 @@ class TestRequest final : private Caller {
 
   bool told() const { return failed || ended; }
   int status = 0;
-  bool ended = false;       // clean or not
-  bool failed = false;      // without an answer
-  Failure failure;          // also of an answer that broke off
+  bool ended = false;   // clean or not
+  bool failed = false;  // without an answer
+  Failure failure;      // also of an answer that broke off
   std::uint32_t endpoint = 0;
   std::uint64_t allocations = 0;  // of start()
   ExchangeContext& exchange() { return *exchange_; }
