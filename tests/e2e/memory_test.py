@@ -226,7 +226,7 @@ class SlowPeers(Memory):
 class Soaked(unittest.TestCase):
     def test_memory_is_flat_under_a_mixed_load(self):
         """perf/soak, briefly; WEIR_SOAK_SECONDS for longer."""
-        done = subprocess.run([sys.executable, f"{HERE}/../../perf/soak", "--seconds", os.environ.get("WEIR_SOAK_SECONDS", "35"), "--at-least", "80000", "--weir", WEIR],
+        done = subprocess.run([sys.executable, f"{HERE}/../../perf/soak", "--seconds", os.environ.get("WEIR_SOAK_SECONDS", "32"), "--round", "8", "--at-least", "80000", "--weir", WEIR],
                               capture_output=True, text=True)
         print(done.stdout.strip())
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)

@@ -26,7 +26,8 @@ if(weir_fuzzers AND (WEIR_FUZZ OR WEIR_TESTS))
     target_compile_definitions(weir_llhttp PUBLIC LLHTTP_STRICT_MODE=1)
     target_compile_options(weir_llhttp PRIVATE -w -O1)
     add_library(weir_fuzz_oracle STATIC EXCLUDE_FROM_ALL
-      "${weir_fuzz_dir}/llhttp_oracle.cc" "${weir_fuzz_dir}/h1_compare.cc" "${weir_fuzz_dir}/h1_differences.cc")
+      "${weir_fuzz_dir}/llhttp_oracle.cc" "${weir_fuzz_dir}/h1_compare.cc" "${weir_fuzz_dir}/h1_differences.cc"
+      "${weir_fuzz_dir}/plain_fields.cc")
     target_compile_definitions(weir_fuzz_oracle PUBLIC WEIR_ORACLE)
     target_link_libraries(weir_fuzz_oracle PUBLIC weir_http weir_llhttp)
   endif()

@@ -57,6 +57,15 @@ TEST_CASE("HTTP/1.0 keeps a connection only when it is asked to") {
   CHECK(take_connection_fields(f.head.headers, HttpVersion::http10));
 }
 
+TEST_CASE("close wins over keep-alive, in HTTP/1.0 as in HTTP/1.1") {
+  for (const HttpVersion version : {HttpVersion::http10, HttpVersion::http11}) {
+    Fixture f;
+    f.head.headers.add("connection", "keep-alive");
+    f.head.headers.add("connection", "close, keep-alive");
+    CHECK_FALSE(take_connection_fields(f.head.headers, version));
+  }
+}
+
 TEST_CASE("the hop-by-hop fields go without being named") {
   Fixture f;
   for (const char* name : {"keep-alive", "proxy-connection", "upgrade", "http2-settings", "transfer-encoding", "connection"}) {
