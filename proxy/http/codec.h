@@ -68,6 +68,9 @@ class ServerStream {
   virtual void close_after_response() = 0;           // HTTP/1: Connection: close on the answer; HTTP/2: GOAWAY later
   virtual void reset() = 0;                          // breaks the answer off; detaches
   virtual std::uint64_t response_bytes() const = 0;  // body bytes handed to the kernel or the out buffer so far
+  // HTTP/1: all of the answer was taken, or as much as its length said. Nothing may follow, so that the client takes it for whole whatever
+  // becomes of its source; the body's abort then ends it as its end would.
+  virtual bool response_is_whole() const { return false; }
 
  protected:
   ~ServerStream() = default;

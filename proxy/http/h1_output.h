@@ -31,6 +31,9 @@ class H1Output {
   // off.
   [[nodiscard]] bool end_body(const Headers* trailers);
 
+  // As long as its length said, which is the only end that HTTP/1 asks for.
+  bool body_is_whole() const { return framing_ == BodyFraming::length && left_ == 0 && !overrun_; }
+
   void flush();        // nothing while the kernel takes no more
   void on_writable();  // as told by the stream
 

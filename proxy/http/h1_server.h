@@ -48,6 +48,9 @@ class H1Server final : public ServerConnection, private ByteStreamHandler, priva
   void send_informational(const ResponseHead& head) override;
   void send_response(const ResponseHead& head, BodyPipe::Reader body) override;
   void close_after_response() override { keep_alive_ = false; }
+  bool response_is_whole() const override {
+    return answer_ == Answer::complete || (answer_ == Answer::streaming && output_.body_is_whole());
+  }
   void reset() override;
   std::uint64_t response_bytes() const override { return output_.body_bytes(); }
 

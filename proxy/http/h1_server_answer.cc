@@ -105,7 +105,10 @@ void H1Server::on_body_end(const Headers* trailers) {
   turn_.schedule();
 }
 
-void H1Server::on_body_abort(BodyAbort /*reason*/) { fail_soon(StreamError::response_aborted); }
+void H1Server::on_body_abort(BodyAbort /*reason*/) {
+  if (response_is_whole()) return on_body_end(nullptr);
+  fail_soon(StreamError::response_aborted);
+}
 
 void H1Server::drop_answer_body() {
   sink_blocked_ = false;

@@ -179,7 +179,8 @@ void Exchange::on_end(const End& end) {
   if (over_) return;
   ended_ = true;
   if (context_.grpc && end.clean() && grpc_status_ == GrpcStatus::none) grpc_status_ = grpc_status_at_end(end.trailers);
-  if (end.failure != nullptr && !sent_) {
+  const bool whole = sent_ || (stream_ != nullptr && stream_->response_is_whole());
+  if (end.failure != nullptr && !whole) {
     failure_ = *end.failure;
     ServerStream* stream = stream_;
     if (stream != nullptr) bytes_sent_ = stream->response_bytes();

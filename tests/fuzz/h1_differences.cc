@@ -48,9 +48,8 @@ bool shows_closing_trailer(const BothReadings& read) {
          (has_field(read.theirs.trailers, "connection") || has_field(read.theirs.trailers, "transfer-encoding"));
 }
 
-bool shows_close_on_http10(const BothReadings& read) {
+bool shows_close_option(const BothReadings& read) {
   if (!read.complete() || !read.theirs.complete || !read.theirs.keep_alive || read.ours->keep_alive()) return false;
-  if ((read.response ? read.ours->response().version : read.ours->request().version) != HttpVersion::http10) return false;
   const auto closes = [](const auto& field) {
     const std::vector<std::string> options = plain::elements(plain::lower(field.second));
     return field.first == "connection" && std::find(options.begin(), options.end(), "close") != options.end();
@@ -109,8 +108,8 @@ constexpr std::array kDifferences = {
     // --- Both take it, and see something else in it ---
     Difference{"closing-trailer", "RFC 9110 6.5.1", Stricter::neither, "may_be_trailer in proxy/http/framing_rules.cc",
                shows_closing_trailer},
-    Difference{"close-on-http10", "RFC 9112 9.3", Stricter::neither, "take_connection_fields in proxy/http/hop_headers.cc",
-               shows_close_on_http10},
+    Difference{"close-option", "RFC 9112 9.3", Stricter::neither, "take_connection_fields in proxy/http/hop_headers.cc",
+               shows_close_option},
     Difference{"bodiless-status", "RFC 9112 6.3", Stricter::neither, "frame_response in proxy/http/framing_rules.cc",
                shows_bodiless_status},
 };

@@ -125,6 +125,35 @@ TEST_CASE("h2 upstream: heads without bodies, HEAD, empty and short answers, ove
   check_sums(world, 5);
 }
 
+TEST_CASE("h2 upstream: an answer whose length is reached is whole for an HTTP/1 client, whatever becomes of its stream") {
+  Http2Scenario world("      - timeout: { total: 2s }\n");
+  world.one.at_head = world.two.at_head = true;
+  world.both([&](H2Peer& peer, H2Request& request) {
+    const std::string path = request.field(":path");
+    if (path == "/") return peer.answer(request.id, 200, "ok");
+    peer.begin(request.id, 200, {{"content-length", "5"}});
+    peer.write(request.id, "hello");
+    if (path == "/reset") world.one.later(100ms, [&peer, id = request.id] { peer.reset(id, 2); });  // "/silent" never ends its stream
+  });
+  SimClient& client = world.client();
+  client.get("/reset");
+  REQUIRE(world.await(client, 1));
+  client.get("/silent");
+  client.get("/");
+  REQUIRE(world.await(client, 3));
+  CHECK(client.answers()[0].body == "hello");
+  CHECK(client.answers()[1].body == "hello");
+  CHECK(client.answers()[2].status() == 200);
+  CHECK_FALSE(client.over());
+  H2Client other(world.platform.net, world.at);
+  const auto id = other.get("/reset");  // trailers could have come: HTTP/2 has to be told
+  world.advance(1s);
+  CHECK(other.answer(id).reset == 2);
+  world.advance(1s);
+  CHECK(world.failures() == std::map<std::string, int>{{"none", 3}, {"truncated", 1}});
+  check_sums(world, 4);
+}
+
 TEST_CASE("h2 upstream: resets before the head are 502, after it the client sees a reset, and its own go upstream") {
   Http2Scenario world;
   std::map<std::string, int> resets;
