@@ -61,21 +61,67 @@ inline char* end_of_value(char* at, [[maybe_unused]] const char* readable) {
   return at;
 }
 
+#ifdef __SSE2__
+namespace scan {
+
+// Asks `fine` of sixteen bytes at a time until all of the text was in one of them, some twice; nothing outside it is read. `fine` answers
+// for all bytes of a vector; a text shorter than four bytes is not asked about: false, as when one was not fine.
+template <class Fine>
+bool all_of(std::string_view text, const Fine& fine) {
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  if (text.size() >= kScanStep) {
+    for (; end - at > static_cast<std::ptrdiff_t>(kScanStep); at += kScanStep) {
+      if (!fine(load(at))) return false;
+    }
+    return fine(load(end - kScanStep));
+  }
+  std::uint64_t words[2];
+  if (text.size() >= 8) {
+    std::memcpy(&words[0], at, 8);
+    std::memcpy(&words[1], end - 8, 8);
+  } else if (text.size() >= 4) {
+    std::uint32_t halves[2];
+    std::memcpy(&halves[0], at, 4);
+    std::memcpy(&halves[1], end - 4, 4);
+    words[0] = words[1] = halves[0] | std::uint64_t{halves[1]} << 32U;
+  } else {
+    return false;
+  }
+  return fine(load(words));
+}
+
+}  // namespace scan
+#endif
+
 // Whether all bytes of it can stand in a field value. Nothing behind it is read.
 inline bool holds_value_bytes(std::string_view value) {
-  const char* at = value.data();
-  const char* const end = at + value.size();
 #ifdef __SSE2__
-  for (; end - at >= static_cast<std::ptrdiff_t>(kScanStep); at += kScanStep) {
-    const __m128i v = scan::load(at);
+  const auto plain = [](__m128i v) {
     const __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(v, scan::all(0x1f)), v);
-    if (scan::mask(_mm_or_si128(control, _mm_cmpeq_epi8(v, scan::all(0x7f)))) != 0) break;  // a tab may, others may not
-  }
+    return scan::mask(_mm_or_si128(control, _mm_cmpeq_epi8(v, scan::all(0x7f)))) == 0;  // a tab may, others may not
+  };
+  if (scan::all_of(value, plain)) return true;
 #endif
-  for (; at != end; ++at) {
-    if (!is_value_byte(*at)) return false;
+  for (const char c : value) {
+    if (!is_value_byte(c)) return false;
   }
   return true;
+}
+
+// Whether it is a field name without upper case (RFC 9113 8.2.1). Nothing behind it is read.
+inline bool is_lower_case_name(std::string_view name) {
+#ifdef __SSE2__
+  const auto plain = [](__m128i v) {
+    const __m128i word = _mm_or_si128(scan::between(v, 'a', 'z'), scan::between(v, '0', '9'));
+    return scan::mask(_mm_or_si128(word, _mm_cmpeq_epi8(v, scan::all('-')))) == 0xffffU;
+  };
+  if (scan::all_of(name, plain)) return true;
+#endif
+  for (const char c : name) {
+    if (kNameByte[static_cast<std::uint8_t>(c)] != static_cast<std::uint8_t>(c) || c == '\0') return false;
+  }
+  return !name.empty();
 }
 
 // The first byte from `at` on that cannot stand in a request target.

@@ -180,9 +180,10 @@ class ClientConnectionHandler {  // the pool
 class ClientConnection {
  public:
   virtual ~ClientConnection() = default;
-  // Only when available(). `extra` fields are added to the head's own, but for one of HeaderId::host, which is told in the place of the
-  // head's authority; views need live only during the call. Answers come later, never inside. The arena is the exchange's; the body pipe
-  // of the answer is made in it.
+  // Only when available(). What the head says lives in the arena, or for ever: HTTP/2 makes its frame when there is room for it. `extra`
+  // fields are added to the head's own, but for one of HeaderId::host, which is told in the place of the head's authority; their values
+  // need live only during the call, their names for ever. Answers come later, never inside. The arena is the exchange's; the body pipe of
+  // the answer is made in it.
   virtual ClientStreamPtr open(Arena& arena, const RequestHead& head, std::span<const HeaderField> extra, BodyPipe::Reader body,
                                ClientStreamHandler& handler) = 0;
   // Whether the peer has shown that it speaks the protocol; if not yet, on_available tells. Requests may be opened before.

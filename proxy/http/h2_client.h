@@ -51,6 +51,8 @@ class H2Client final : public ClientConnection, private ByteStreamHandler {
 
   // --- What the session says, while it is inside a call ---
   void on_begin_frame(bool is_ping_answer) { heard_ = heard_ || !is_ping_answer; }
+  void begin_head(H2ClientStream* stream) { head_stream_ = stream; }  // whose fields come now; null: nobody's
+  H2ClientStream* head_stream() const { return head_stream_; }
   void begin_data(std::size_t size) { data_left_ = size; }  // of a frame that ends its stream, else kNotTheLast
   bool take_data(std::size_t size);                         // whether these bytes are the last of their stream
   void on_settings() { news_ = settled_ = true; }
@@ -104,6 +106,7 @@ class H2Client final : public ClientConnection, private ByteStreamHandler {
   std::uint64_t made_ = 0;
   std::uint64_t received_ = 0;
   std::size_t data_left_ = kNotTheLast;
+  H2ClientStream* head_stream_ = nullptr;
 
   bool heard_ = false;                 // in this turn, other than an answer to PING
   MonotonicTime pinged_at_ = kNever;   // kNever: never, or the upstream has said something since

@@ -7,13 +7,6 @@ namespace weir {
 
 namespace {
 
-bool is_lower_case_name(std::string_view name) {
-  for (const char c : name) {
-    if (kNameByte[static_cast<std::uint8_t>(c)] != static_cast<std::uint8_t>(c) || c == '\0') return false;
-  }
-  return !name.empty();
-}
-
 bool is_space(char c) { return c == ' ' || c == '\t'; }
 
 // RFC 9113 8.2.1, and of the characters what HTTP/1 allows: CR and LF are among those that are not.
@@ -51,7 +44,7 @@ Http2Request frame_http2_request(Arena& arena, const RequestHead& head, std::spa
   if (request.has_body) request.length = head.content_length;
   std::string_view authority = head.authority.empty() ? host : head.authority;
   for (const HeaderField& field : extra) {
-    if (field.id == HeaderId::host) authority = field.value;
+    if (field.id == HeaderId::host) authority = arena.copy(field.value);
   }
   auto* const fields =
       arena.make_array<Http2Field>(static_cast<std::size_t>(head.headers.end() - head.headers.begin()) + extra.size() + kOwn);
@@ -64,7 +57,7 @@ Http2Request frame_http2_request(Arena& arena, const RequestHead& head, std::spa
     if (goes_on(field.id)) *at++ = {field.name, field.value};
   }
   for (const HeaderField& field : extra) {
-    if (goes_on(field.id)) *at++ = {field.name, field.value};
+    if (goes_on(field.id)) *at++ = {field.name, arena.copy(field.value)};
   }
   if (head.content_length >= 0) *at++ = {"content-length", decimal(arena, head.content_length)};
   request.fields = {fields, static_cast<std::size_t>(at - fields)};
@@ -113,8 +106,11 @@ void Http2ResponseHead::add(std::string_view name, std::string_view value) {
   Arena& arena = head_.headers.arena();
   if (in_trailers_) {
     if (!may_be_trailer(field)) return;
-    if (trailers_ == nullptr) trailers_ = arena.make<Headers>(arena);
-    return trailers_->add_view(arena.copy(name), arena.copy(value), field.id);
+    if (trailers_ == nullptr) {
+      trailers_ = arena.make<Headers>(arena);
+      trailers_->reserve(kFewTrailers);
+    }
+    return trailers_->add_view(keep_name(arena, name, field.id), arena.copy(value), field.id);
   }
   field.value = arena.copy(value);
   if (field.id == HeaderId::content_length) {
@@ -122,7 +118,7 @@ void Http2ResponseHead::add(std::string_view name, std::string_view value) {
     ++framing_.lengths;
     return;
   }
-  head_.headers.add_view(arena.copy(name), field.value, field.id);
+  head_.headers.add_view(keep_name(arena, name, field.id), field.value, field.id);
 }
 
 const Rule* Http2ResponseHead::take_pseudo(std::string_view name, std::string_view value) {

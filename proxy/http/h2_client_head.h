@@ -15,7 +15,7 @@
 namespace weir {
 
 struct Http2Request {
-  std::span<Http2Field> fields;  // views of the head and of `extra`
+  std::span<Http2Field> fields;  // views of the head, and of the arena
   bool has_body = false;
   std::int64_t length = -1;  // of the body, where it is known
 };

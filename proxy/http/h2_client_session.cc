@@ -18,12 +18,6 @@ H2ClientStream* stream_of(nghttp2_session* session, std::int32_t id) {
 
 bool ends_stream(std::uint8_t flags) { return (flags & NGHTTP2_FLAG_END_STREAM) != 0; }
 
-nghttp2_nv name_value(const Http2Field& field) {
-  return {reinterpret_cast<std::uint8_t*>(const_cast<char*>(field.name.data())),
-          reinterpret_cast<std::uint8_t*>(const_cast<char*>(field.value.data())), field.name.size(), field.value.size(),
-          indexing_of(field.name)};
-}
-
 }  // namespace
 
 // All of these run inside receive() or make_frame(). None may make or take frames; submitting is allowed.
@@ -39,16 +33,16 @@ struct H2ClientSession::Callbacks {
     return 0;
   }
 
-  static int on_begin_headers(nghttp2_session* session, const nghttp2_frame* frame, void* /*user*/) {
-    H2ClientStream* stream = stream_of(session, frame->hd.stream_id);
-    if (frame->hd.type == NGHTTP2_HEADERS && stream != nullptr) stream->on_begin_fields();
+  static int on_begin_headers(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
+    H2ClientStream* stream = frame->hd.type == NGHTTP2_HEADERS ? stream_of(session, frame->hd.stream_id) : nullptr;
+    client_of(user).begin_head(stream);
+    if (stream != nullptr) stream->on_begin_fields();
     return 0;
   }
 
-  static int on_header(nghttp2_session* session, const nghttp2_frame* frame, const std::uint8_t* name, std::size_t name_size,
-                       const std::uint8_t* value, std::size_t value_size, std::uint8_t /*flags*/, void* /*user*/) {
-    if (frame->hd.type != NGHTTP2_HEADERS) return 0;
-    H2ClientStream* stream = stream_of(session, frame->hd.stream_id);
+  static int on_header(nghttp2_session* /*session*/, const nghttp2_frame* /*frame*/, const std::uint8_t* name, std::size_t name_size,
+                       const std::uint8_t* value, std::size_t value_size, std::uint8_t /*flags*/, void* user) {
+    H2ClientStream* stream = client_of(user).head_stream();
     if (stream != nullptr) stream->on_field(text_of(name, name_size), text_of(value, value_size));
     return 0;
   }
@@ -82,8 +76,11 @@ struct H2ClientSession::Callbacks {
     return 0;
   }
 
-  static int on_stream_close(nghttp2_session* session, std::int32_t id, std::uint32_t error, void* /*user*/) {
-    if (H2ClientStream* stream = stream_of(session, id)) stream->on_closed(error);
+  static int on_stream_close(nghttp2_session* session, std::int32_t id, std::uint32_t error, void* user) {
+    H2ClientStream* stream = stream_of(session, id);
+    if (stream == nullptr) return 0;
+    if (client_of(user).head_stream() == stream) client_of(user).begin_head(nullptr);
+    stream->on_closed(error);
     return 0;
   }
 
@@ -107,7 +104,7 @@ struct H2ClientSession::Callbacks {
     if (!ended) return taken > 0 ? static_cast<ssize_t>(taken) : ssize_t{NGHTTP2_ERR_DEFERRED};
     *flags |= NGHTTP2_DATA_FLAG_EOF;
     if (trailers.empty()) return static_cast<ssize_t>(taken);
-    const std::vector<nghttp2_nv> list = name_values(trailers);
+    const NameValues list(trailers);
     if (nghttp2_submit_trailer(session, id, list.data(), list.size()) != 0) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
     return static_cast<ssize_t>(taken);
@@ -143,7 +140,7 @@ H2ClientSession::H2ClientSession(H2Client& client, const HttpLimits& limits, con
   nghttp2_session_callbacks* const callbacks = Callbacks::make();
   nghttp2_option* const option = Callbacks::make_options();
   nghttp2_session* made = nullptr;
-  nghttp2_mem memory = nghttp2_memory(this->memory());
+  nghttp2_mem memory = nghttp2_memory(client.worker().blocks);
   CHECK(nghttp2_session_client_new3(&made, callbacks, &client, option, &memory) == 0);
   adopt(made);
   nghttp2_option_del(option);
@@ -158,12 +155,11 @@ H2ClientSession::H2ClientSession(H2Client& client, const HttpLimits& limits, con
   if (options.first_stream != 1) CHECK(nghttp2_session_set_next_stream_id(made, static_cast<std::int32_t>(options.first_stream)) == 0);
 }
 
-std::int32_t H2ClientSession::submit_request(Arena& arena, std::span<const Http2Field> fields, bool has_body, H2ClientStream& stream) {
-  auto* const list = arena.make_array<nghttp2_nv>(fields.size());
-  for (std::size_t i = 0; i < fields.size(); ++i) list[i] = name_value(fields[i]);
+std::int32_t H2ClientSession::submit_request(std::span<const Http2Field> fields, bool has_body, H2ClientStream& stream) {
+  const NameValues list(fields, NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE);
   nghttp2_data_provider provider{};
   provider.read_callback = Callbacks::read_body;
-  const std::int32_t id = nghttp2_submit_request(&raw(), nullptr, list, fields.size(), has_body ? &provider : nullptr, &stream);
+  const std::int32_t id = nghttp2_submit_request(&raw(), nullptr, list.data(), list.size(), has_body ? &provider : nullptr, &stream);
   return id > 0 ? id : 0;
 }
 

@@ -23,8 +23,8 @@ class H2ClientSession final : public H2Session {
 
   H2ClientSession(H2Client& client, const HttpLimits& limits, const Http2ClientOptions& options);
 
-  // The stream's id; 0: there can be no more. `arena` lends the field list its memory for the time of the call.
-  std::int32_t submit_request(Arena& arena, std::span<const Http2Field> fields, bool has_body, H2ClientStream& stream);
+  // The stream's id; 0: there can be no more. The fields live until the session has forgotten the stream.
+  std::int32_t submit_request(std::span<const Http2Field> fields, bool has_body, H2ClientStream& stream);
   std::uint32_t allowed_streams() const;  // at once, by the upstream
   bool may_open() const;                  // ids are left, and nobody has said GOAWAY
 

@@ -42,7 +42,7 @@ void H2ClientStream::destroy() noexcept {
 
 void H2ClientStream::begin(const Http2Request& request, BodyPipe::Reader body) {
   expected_request_ = request.length;
-  id_ = client_->session().submit_request(arena_, request.fields, request.has_body, *this);
+  id_ = client_->session().submit_request(request.fields, request.has_body, *this);
   if (id_ == 0) return fail(ClientError::refused_stream);
   if (!request.has_body) return;
   CHECK(body);

@@ -72,7 +72,7 @@ void Http2RequestHead::add(std::string_view name, std::string_view value) {
       length_ = text;
       return;
     case HeaderId::cookie: return add_cookie(text);
-    default: head_.headers.add_view(arena.copy(name), text, id);
+    default: head_.headers.add_view(keep_name(arena, name, id), text, id);
   }
 }
 
@@ -196,8 +196,11 @@ void Http2RequestHead::add_trailer(std::string_view name, std::string_view value
   const HeaderField field{name, value, header_id(name)};
   if (!may_be_trailer(field)) return;
   Arena& arena = head_.headers.arena();
-  if (trailers_ == nullptr) trailers_ = arena.make<Headers>(arena);
-  trailers_->add_view(arena.copy(name), arena.copy(value), field.id);
+  if (trailers_ == nullptr) {
+    trailers_ = arena.make<Headers>(arena);
+    trailers_->reserve(kFewTrailers);
+  }
+  trailers_->add_view(keep_name(arena, name, field.id), arena.copy(value), field.id);
 }
 
 // --- Answers ----------------------------------------------------------------------------------------------------------
@@ -224,7 +227,7 @@ Http2Field* copy_fields(Arena& arena, const Headers& headers, Http2Field* out) {
     const HeaderField* const first = at++;
     if (stays_here(first->id)) continue;
     if (!first->is_line) {
-      *out++ = {arena.copy(first->name), arena.copy(first->value)};
+      *out++ = {keep_name(arena, first->name, first->id), arena.copy(first->value)};
       continue;
     }
     const char* end = first->name.data() + first->line_size();

@@ -64,6 +64,8 @@ class Http2RequestHead {
   bool has_length_ = false;
 };
 
+inline constexpr std::size_t kFewTrailers = 4;  // what is made ready for a trailer section: gRPC's status and message, and a little
+
 struct Http2Field {
   std::string_view name;
   std::string_view value;

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "proxy/http/h2_head.h"
-#include "proxy/http/h2_memory.h"
+#include "proxy/runtime/block_pool.h"
 
 namespace weir {
 
@@ -24,23 +24,33 @@ inline std::uint8_t indexing_of(std::string_view name) {
 
 inline std::string_view text_of(const std::uint8_t* data, std::size_t size) { return {reinterpret_cast<const char*>(data), size}; }
 
-// nghttp2 copies names and values.
-inline std::vector<nghttp2_nv> name_values(std::span<const Http2Field> fields) {
-  std::vector<nghttp2_nv> list;
-  list.reserve(fields.size());
-  for (const Http2Field& field : fields) {
-    list.push_back({reinterpret_cast<std::uint8_t*>(const_cast<char*>(field.name.data())),
-                    reinterpret_cast<std::uint8_t*>(const_cast<char*>(field.value.data())), field.name.size(), field.value.size(),
-                    indexing_of(field.name)});
+// A list of fields in nghttp2's form, most of them without the heap. `flags`: of NGHTTP2_NV_FLAG_*, for all; without NO_COPY nghttp2 copies.
+class NameValues {
+ public:
+  explicit NameValues(std::span<const Http2Field> fields, unsigned flags = NGHTTP2_NV_FLAG_NONE) : size_(fields.size()) {
+    if (size_ > kInPlace) more_.resize(size_);
+    nghttp2_nv* at = size_ > kInPlace ? more_.data() : place_;
+    for (const Http2Field& field : fields) {
+      *at++ = {reinterpret_cast<std::uint8_t*>(const_cast<char*>(field.name.data())),
+               reinterpret_cast<std::uint8_t*>(const_cast<char*>(field.value.data())), field.name.size(), field.value.size(),
+               static_cast<std::uint8_t>(flags | indexing_of(field.name))};
+    }
   }
-  return list;
-}
+  const nghttp2_nv* data() const { return size_ > kInPlace ? more_.data() : place_; }
+  std::size_t size() const { return size_; }
 
-inline nghttp2_mem nghttp2_memory(H2Memory& memory) {
-  return {&memory, [](std::size_t size, void* of) { return static_cast<H2Memory*>(of)->allocate(size); },
-          [](void* at, void* of) { static_cast<H2Memory*>(of)->release(at); },
-          [](std::size_t count, std::size_t size, void* of) { return static_cast<H2Memory*>(of)->allocate_zeros(count, size); },
-          [](void* at, std::size_t size, void* of) { return static_cast<H2Memory*>(of)->reallocate(at, size); }};
+ private:
+  static constexpr std::size_t kInPlace = 32;
+  nghttp2_nv place_[kInPlace];
+  std::vector<nghttp2_nv> more_;
+  const std::size_t size_;
+};
+
+inline nghttp2_mem nghttp2_memory(BlockPool& blocks) {
+  return {&blocks, [](std::size_t size, void* of) { return static_cast<BlockPool*>(of)->allocate(size); },
+          [](void* at, void* of) { static_cast<BlockPool*>(of)->release(at); },
+          [](std::size_t count, std::size_t size, void* of) { return static_cast<BlockPool*>(of)->allocate_zeros(count, size); },
+          [](void* at, std::size_t size, void* of) { return static_cast<BlockPool*>(of)->reallocate(at, size); }};
 }
 
 }  // namespace weir

@@ -3,7 +3,6 @@
 #include <nghttp2/nghttp2.h>
 
 #include <algorithm>
-#include <vector>
 
 #include "proxy/base/check.h"
 #include "proxy/http/h2_name_values.h"
@@ -21,28 +20,6 @@ H2Stream* stream_of(nghttp2_session* session, std::int32_t id) {
 }
 
 constexpr std::size_t kUnlimited = std::size_t{1} << 30;
-
-// A list of fields in nghttp2's form, most of them without the heap.
-class NameValues {
- public:
-  explicit NameValues(std::span<const Http2Field> fields, unsigned flags = NGHTTP2_NV_FLAG_NONE) : size_(fields.size()) {
-    if (size_ > kInPlace) more_.resize(size_);
-    nghttp2_nv* at = size_ > kInPlace ? more_.data() : place_;
-    for (const Http2Field& field : fields) {
-      *at++ = {reinterpret_cast<std::uint8_t*>(const_cast<char*>(field.name.data())),
-               reinterpret_cast<std::uint8_t*>(const_cast<char*>(field.value.data())), field.name.size(), field.value.size(),
-               static_cast<std::uint8_t>(flags | indexing_of(field.name))};
-    }
-  }
-  const nghttp2_nv* data() const { return size_ > kInPlace ? more_.data() : place_; }
-  std::size_t size() const { return size_; }
-
- private:
-  static constexpr std::size_t kInPlace = 32;
-  nghttp2_nv place_[kInPlace];
-  std::vector<nghttp2_nv> more_;
-  const std::size_t size_;
-};
 
 bool is_request(const nghttp2_frame& frame) { return frame.hd.type == NGHTTP2_HEADERS && frame.headers.cat == NGHTTP2_HCAT_REQUEST; }
 
@@ -216,7 +193,7 @@ H2ServerSession::H2ServerSession(H2Server& server, const HttpLimits& limits) {
   nghttp2_session_callbacks* const callbacks = Callbacks::make();
   nghttp2_option* const options = Callbacks::make_options();
   nghttp2_session* made = nullptr;
-  nghttp2_mem memory = nghttp2_memory(this->memory());
+  nghttp2_mem memory = nghttp2_memory(server.worker().blocks);
   CHECK(nghttp2_session_server_new3(&made, callbacks, &server, options, &memory) == 0);
   adopt(made);
   nghttp2_option_del(options);

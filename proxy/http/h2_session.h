@@ -9,7 +9,6 @@
 #include <span>
 
 #include "proxy/http/h2_head.h"
-#include "proxy/http/h2_memory.h"
 
 struct nghttp2_session;
 
@@ -50,13 +49,11 @@ class H2Session {
   ~H2Session();
   nghttp2_session& raw() const { return *session_; }
   void adopt(nghttp2_session* made) { session_.reset(made); }
-  H2Memory& memory() { return memory_; }  // for the session that is adopted
 
  private:
   struct Delete {
     void operator()(nghttp2_session* session) const noexcept;
   };
-  H2Memory memory_;
   std::unique_ptr<nghttp2_session, Delete> session_;
   bool inside_ = false;
 };

@@ -1,5 +1,6 @@
 #include "proxy/message/headers.h"
 
+#include <array>
 #include <cstring>
 
 #include "proxy/base/check.h"
@@ -66,6 +67,12 @@ struct BySlot {
 constexpr BySlot kBySlot;
 static_assert(!kBySlot.collided, "choose other factors in slot_of");
 
+constexpr auto kNames = [] {
+  std::array<std::string_view, static_cast<std::size_t>(HeaderId::removed) + 1> names{};
+  for (const Known& known : kKnown) names[static_cast<std::size_t>(known.id)] = known.name;
+  return names;
+}();
+
 template <class Word>
 std::uint64_t word_at(const char* at) {
   Word word;
@@ -87,7 +94,6 @@ bool same_bytes(const char* a, const char* b, std::size_t length) {
   return word_at<std::uint16_t>(a) == word_at<std::uint16_t>(b) && a[length - 1] == b[length - 1];
 }
 
-constexpr std::size_t kFirstCapacity = 16;
 constexpr std::size_t kMaxFields = 0xffff;
 
 }  // namespace
@@ -101,17 +107,22 @@ HeaderId header_id(std::string_view name) {
   return known.name.size() == length && same_bytes(known.name.data(), name.data(), length) ? known.id : HeaderId::other;
 }
 
-void Headers::grow() {
+std::string_view name_of(HeaderId id) { return kNames[static_cast<std::size_t>(id)]; }
+
+void Headers::reserve(std::size_t count) {
+  if (count <= capacity_) return;
   CHECK(capacity_ < kMaxFields);
-  const std::size_t wanted = capacity_ == 0 ? kFirstCapacity : std::size_t{capacity_} * 2;
-  const std::size_t capacity = wanted < kMaxFields ? wanted : kMaxFields;
+  const std::size_t capacity = count < kMaxFields ? count : kMaxFields;
   auto* fields = static_cast<HeaderField*>(arena_->allocate(capacity * sizeof(HeaderField), alignof(HeaderField)));
   for (std::size_t i = 0; i < count_; ++i) new (fields + i) HeaderField(fields_[i]);
   fields_ = fields;
   capacity_ = static_cast<std::uint16_t>(capacity);
 }
 
-void Headers::add(std::string_view name, std::string_view value) { add_view(arena_->copy(name), arena_->copy(value), header_id(name)); }
+void Headers::add(std::string_view name, std::string_view value) {
+  const HeaderId id = header_id(name);
+  add_view(keep_name(*arena_, name, id), arena_->copy(value), id);
+}
 
 void Headers::set(std::string_view name, std::string_view value) {
   const std::string_view kept = arena_->copy(value);  // first: `value` may be a view of what is removed
@@ -185,10 +196,11 @@ std::size_t Headers::size() const {
 }
 
 void Headers::copy_to(Headers& other) const {
+  other.reserve(std::size_t{other.count_} + count_);
   for (std::size_t i = 0; i < count_; ++i) {
     const HeaderField& field = fields_[i];
     if (field.id == HeaderId::removed) continue;
-    other.add_view(other.arena_->copy(field.name), other.arena_->copy(field.value), field.id);
+    other.add_view(keep_name(*other.arena_, field.name, field.id), other.arena_->copy(field.value), field.id);
   }
 }
 

@@ -47,6 +47,12 @@ enum class HeaderId : std::uint8_t {
 };
 
 HeaderId header_id(std::string_view lower_case_name);
+// The name of that id, static; empty for `other` and `removed`.
+std::string_view name_of(HeaderId id);
+// The name as it may be kept: the static one where it is known, else a copy in the arena.
+inline std::string_view keep_name(Arena& arena, std::string_view name, HeaderId id) {
+  return id == HeaderId::other ? arena.copy(name) : name_of(id);
+}
 
 struct HeaderField {
   std::string_view name;
@@ -65,11 +71,12 @@ class Headers {
 
   // Takes views as they are: the caller vouches for their lifetime and the lower case of the name.
   void add_view(const HeaderField& field) {
-    if (count_ == capacity_) grow();
+    if (count_ == capacity_) reserve(capacity_ == 0 ? kFirstCapacity : std::size_t{capacity_} * 2);
     fields_[count_++] = field;
     seen_ |= bit(field.id);
     line_bytes_ += static_cast<std::uint32_t>(field.line_size());
   }
+  void reserve(std::size_t count);  // room for so many, exactly: where few are expected, such as trailers
   void add_view(std::string_view name, std::string_view value, HeaderId id) { add_view(HeaderField{name, value, id}); }
   void add_view(std::string_view name, std::string_view value) { add_view(name, value, header_id(name)); }
   void add(std::string_view lower_case_name, std::string_view value);  // copies both into the arena
@@ -108,8 +115,8 @@ class Headers {
   Arena& arena() const { return *arena_; }
 
  private:
+  static constexpr std::size_t kFirstCapacity = 16;
   static std::uint64_t bit(HeaderId id) { return std::uint64_t{1} << static_cast<unsigned>(id); }
-  void grow();
   std::size_t remove_seen(HeaderId id);
   const HeaderField* find_seen(HeaderId id) const;
 

@@ -5,6 +5,7 @@
 
 #include "proxy/base/random.h"
 #include "proxy/runtime/arena.h"
+#include "proxy/runtime/block_pool.h"
 #include "proxy/runtime/bytes.h"
 #include "proxy/runtime/event_loop.h"
 
@@ -19,6 +20,7 @@ struct WorkerContext {
   Random& random;
   MetricsShard& metrics;
   std::uint32_t index = 0;  // 0-based worker number
+  BlockPool blocks{};
 };
 
 }  // namespace weir

@@ -20,9 +20,7 @@ std::string lower_case(std::string_view text) {
 CompiledEdits CompiledEdits::compile(const HeaderEdits& edits) {
   CompiledEdits made;
   for (const auto& [name, value] : edits.set) {
-    std::string lower = lower_case(name);
-    const HeaderId id = header_id(lower);
-    made.set.push_back({std::move(lower), value, id});
+    made.set.push_back({lower_case(name), value});
   }
   for (const std::string& name : edits.remove) made.remove.push_back(lower_case(name));
   return made;
@@ -32,7 +30,7 @@ void CompiledEdits::apply(Headers& headers) const {
   for (const std::string& name : remove) headers.remove(name);
   for (const Set& one : set) {
     headers.remove(one.name);
-    headers.add_view(one.name, one.value, one.id);
+    headers.add(one.name, one.value);  // a copy: a head outlives the configuration that it was edited by
   }
 }
 

@@ -21,7 +21,6 @@ class WorkerServices;
 struct CompiledEdits {
   struct Set {
     std::string name, value;
-    HeaderId id = HeaderId::other;
   };
   std::vector<Set> set;
   std::vector<std::string> remove;

@@ -108,6 +108,7 @@ void Worker::close_all() {
 void Worker::tidy() {
   buffers_.trim();
   arenas_.trim(kKeptArenas);
+  context_.blocks.trim();
   services_->trim(kUnusedFor);
   for (const auto& one : listeners_) one->note_pauses();
   drop_left();

@@ -48,4 +48,18 @@ TEST_CASE("a value is scanned byte for byte, wherever the byte stands") {
   }
 }
 
+TEST_CASE("a name is scanned byte for byte, wherever the byte stands") {
+  CHECK_FALSE(is_lower_case_name(""));
+  for (std::size_t size = 1; size <= 40; ++size) {
+    for (std::size_t at = 0; at < size; ++at) {
+      std::string name(size, 'a');
+      for (int byte = 0; byte < 256; ++byte) {
+        name[at] = static_cast<char>(byte);
+        const bool fine = is_token_byte(name[at]) && (name[at] < 'A' || name[at] > 'Z');
+        if (is_lower_case_name(name) != fine) FAIL(size << ' ' << at << ' ' << byte);
+      }
+    }
+  }
+}
+
 }  // namespace weir
