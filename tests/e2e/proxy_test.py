@@ -249,6 +249,47 @@ services: {{ app: {{ endpoints: ["unix:{self.dir}/up.sock"] }} }}
         self.assertEqual(self.request()[0], 200)
 
 
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as s:
+            s.bind(("::1", 0))
+        return True
+    except OSError:
+        return False
+
+
+@unittest.skipUnless(has_ipv6(), "there is no ::1 here")
+class Ipv6(EndToEnd):
+    def test_ipv6_at_both_ends(self):
+        """Listener, admin and endpoint; the upstream hears the client's address; what is written with a port has brackets."""
+        heads = []
+
+        def six(head, *_):
+            heads.append(head)
+            return answer(body=b"six")
+        upstream = self.upstream(keep_answering(six), address="::1")
+        self.weir("listeners:\n  - { name: in, direction: inbound, listen: '[::1]:@PORT@', routes: [ { service: app } ] }\n"
+                  "  - { name: old, direction: inbound, listen: 127.0.0.1:@PORT@, routes: [ { service: app } ] }\n"
+                  f"services:\n  app: {{ endpoints: ['[::1]:{upstream.port}'] }}\naccess_log: {{ path: @DIR@/log, sample: 100% }}\n")
+        for host, client in (("::1", "::1"), ("127.0.0.1", "127.0.0.1")):
+            connection = http.client.HTTPConnection(host, self.port, timeout=10)
+            self.addCleanup(connection.close)
+            connection.request("GET", "/")
+            response = connection.getresponse()
+            self.assertEqual((response.status, response.read()), (200, b"six"))
+            self.assertEqual(header(heads[-1], "x-forwarded-for"), client)
+        self.assertEqual(header(heads[0], "host"), f"[::1]:{self.port}")
+        wait_until(lambda: self.log_lines(2), "two lines in the access log")
+        with open(f"{self.dir}/log") as f:
+            clients = [json.loads(line)["client"] for line in f]
+        self.assertRegex(clients[0], r"^\[::1\]:\d+$")
+        self.assertRegex(clients[1], r"^127\.0\.0\.1:\d+$")
+
+    def log_lines(self, count):
+        with contextlib.suppress(FileNotFoundError), open(f"{self.dir}/log") as f:
+            return len(f.readlines()) >= count
+
+
 class Lifecycle(EndToEnd):
     def test_sigterm_finishes_what_runs_and_exits_0(self):
         release = threading.Event()
