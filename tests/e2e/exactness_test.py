@@ -73,6 +73,7 @@ class Crowd:
         self.selector = selectors.DefaultSelector()
         self.sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
         self.served, self.statuses, self.buffers = [0] * count, {}, [b""] * count
+        self.enough = threading.Event()  # nobody asks again once it is set
         for i, s in enumerate(self.sockets):
             s.setblocking(False)
             self.selector.register(s, selectors.EVENT_READ, i)
@@ -98,7 +99,7 @@ class Crowd:
                 self.statuses[status] = self.statuses.get(status, 0) + 1
                 self.served[i] += 1
                 left -= 1
-                if left >= len(self.sockets):
+                if left >= len(self.sockets) and not self.enough.is_set():
                     key.fileobj.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
                 else:
                     waiting -= 1
@@ -150,14 +151,19 @@ class Exactness(EndToEnd):
         counting = Counting(working(0.003))
         upstream = self.upstream(counting)
         weir = self.weir(self.simple(upstream.port, workers=WORKERS, policy="[ { concurrency_limit: { limit: 10, queue: { size: 500, timeout: 30s } } } ]"))
-        crowd = self.crowd(64)
-        crowd.run(6000)
-        self.assertEqual(crowd.statuses, {200: 6000})
-        self.assertEqual(counting.count, 6000)
+        # The kernel shares connections out as it likes, and a busy machine may be slow to fill the limit: other crowds get other shares.
+        for crowds in range(1, 11):
+            crowd = self.crowd(64)
+            crowd.run(6000)
+            self.assertEqual(crowd.statuses, {200: 6000})
+            self.assertEqual(counting.count, 6000 * crowds)
+            self.assertLessEqual(counting.most, 10)
+            # First come, first served, over all workers: whichever worker a connection fell to, it is served as often as any other.
+            self.assertLessEqual(max(crowd.served) - min(crowd.served), 0.2 * 6000 / 64, crowd.served)
+            if counting.most == 10 and self.busy_workers(weir) >= 2:
+                break
         self.assertEqual(counting.most, 10)
-        self.assertGreaterEqual(self.busy_workers(weir), 2)  # the kernel shares connections out as it likes, and counts time in hundredths of a second
-        # First come, first served, over all workers: whichever worker a connection fell to, it is served as often as any other.
-        self.assertLessEqual(max(crowd.served) - min(crowd.served), 0.2 * 6000 / 64, crowd.served)
+        self.assertGreaterEqual(self.busy_workers(weir), 2)
         self.assertEqual(self.metric("weir_limit_in_flight"), 0)
         self.assertEqual(self.metric("weir_queue_length"), 0)
 
@@ -172,9 +178,13 @@ class Exactness(EndToEnd):
             for s in leaving:
                 s.close()
         wait_until(lambda: self.metric("weir_limit_in_flight") == 0 and self.metric("weir_queue_length") == 0, "all to be given back")
-        crowd = self.crowd(40)
-        crowd.run(1000)
-        self.assertEqual(crowd.statuses, {200: 1000})
+        for _ in range(20):  # a permit that was lost would never be seen again
+            crowd = self.crowd(40)
+            crowd.run(1000)
+            self.assertEqual(crowd.statuses, {200: 1000})
+            crowd.close()
+            if counting.most >= 10:
+                break
         self.assertEqual(counting.most, 10)
 
     def test_a_reload_of_the_limit_under_load_is_kept_on_every_worker(self):
@@ -185,8 +195,10 @@ class Exactness(EndToEnd):
             return self.simple(upstream.port, workers=WORKERS, policy=f"[ {{ concurrency_limit: {{ limit: {limit}, queue: {{ size: 500, timeout: 30s }} }} }} ]")
         weir = self.weir(text(10))
         crowd = self.crowd(64)
-        load = threading.Thread(target=crowd.run, args=(8000, 120))
+        load = threading.Thread(target=crowd.run, args=(1_000_000, 120))
         load.start()
+        self.addCleanup(load.join, 120)
+        self.addCleanup(crowd.enough.set)
         for limit in (5, 20, 1, 10):
             wait_until(lambda: counting.inside > 0, "load")
             self.write_config(text(limit))
@@ -195,11 +207,12 @@ class Exactness(EndToEnd):
             wait_until(lambda: self.metric("weir_concurrency_limit") == limit and self.metric("weir_limit_in_flight") <= limit, f"a limit of {limit}")
             seen = counting.count
             counting.most = 0
-            wait_until(lambda: counting.count > seen + 200 or not load.is_alive(), "a share of the load", 30)
-            self.assertTrue(load.is_alive(), "the load must outlast the reloads")
+            wait_until(lambda: counting.count > seen + 200 and counting.most >= limit, f"all of {limit} to be used", 20)
             self.assertEqual(counting.most, limit)
+        crowd.enough.set()
         load.join(120)
-        self.assertEqual(crowd.statuses, {200: 8000})
+        self.assertFalse(load.is_alive())
+        self.assertEqual(crowd.statuses, {200: counting.count})
 
     def test_one_permit_is_free_again_when_the_client_has_its_answer(self):
         for name, said in (("no body", answer(204, b"").replace(b"Content-Length: 0\r\n", b"")), ("length 0", answer(200, b"")), ("a body", answer())):

@@ -63,7 +63,7 @@ class SideClients:
                 if connection is None:
                     if port is None:
                         continue
-                    connection = socket.create_connection(("127.0.0.1", port), 1.2)  # a SYN that comes as the socket closes is lost
+                    connection = socket.create_connection(("127.0.0.1", port), 0.2)  # a SYN that comes as the socket closes is lost, for a second
                     connection.settimeout(20)
             except OSError:  # it has just moved
                 self.refused += 1
