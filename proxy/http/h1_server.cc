@@ -108,7 +108,7 @@ std::size_t H1Server::feed(ByteView in) {
 std::size_t H1Server::feed_head(ByteView in) {
   std::size_t used = 0;
   switch (finder_.feed(in, options_.limits, used)) {
-    case HeadFinder::Found::bad: refuse(*finder_.rule()); return in.size();
+    case HeadFinder::Found::bad: refuse(*finder_.rule(), in); return in.size();
     case HeadFinder::Found::end: dispatch(in, used); return used;
     case HeadFinder::Found::more: break;
   }
@@ -148,7 +148,7 @@ void H1Server::dispatch(ByteView in, std::size_t used) {
       is_http2_ = true;
       return turn_.schedule();
     }
-    return refuse(*broken, arena);
+    return refuse(*broken, arena, as_bytes(std::string_view(head, size)));
   }
   begin_request(arena, *request, facts);
 }
@@ -188,10 +188,30 @@ void H1Server::begin_request(Arena& arena, RequestHead& request, const RequestFa
   CHECK(handler_ != nullptr || answer_ == Answer::none);
 }
 
-void H1Server::refuse(const Rule& rule, Arena& arena) {
+// Of a head that is refused. What may be a HEAD, as far as it came, is taken for one: its client would read the content of the answer as
+// the next answer (RFC 9110 9.3.2).
+Method H1Server::method_begun(ByteView rest) const {
+  constexpr std::string_view kHead = "HEAD ";
+  char begun[2 + kHead.size()];  // behind an empty line
+  std::size_t size = 0;
+  const auto take = [&](ByteView part) {
+    const std::size_t taken = std::min(part.size(), sizeof begun - size);
+    if (taken > 0) std::memcpy(begun + size, part.data(), taken);
+    size += taken;
+  };
+  iovec held[sizeof begun];
+  const int parts = held_.vectors(held);
+  for (int i = 0; i < parts; ++i) take({static_cast<const std::uint8_t*>(held[i].iov_base), held[i].iov_len});
+  take(rest);
+  std::string_view text(begun, size);
+  text.remove_prefix(std::min(finder_.skipped(), size));
+  return kHead.starts_with(text.substr(0, kHead.size())) ? Method::head : Method::other;
+}
+
+void H1Server::refuse(const Rule& rule, Arena& arena, ByteView rest) {
+  method_ = method_begun(rest);
   held_.clear();
   input_ = Input::discard;
-  method_ = Method::other;
   version_ = HttpVersion::http11;
   keep_alive_ = false;
   expects_continue_ = false;
@@ -327,7 +347,7 @@ void H1Server::on_timer() {
   if (input_ == Input::closed || deadline_ == kNever) return;
   if (worker_.loop.now() < deadline_) return set_deadline(deadline_);
   if (answer_ != Answer::none) return on_exchange_timer();
-  if (input_ == Input::head && finder_.size() > finder_.skipped()) return refuse(rules::kHeadersTimeout);
+  if (input_ == Input::head && finder_.size() > finder_.skipped()) return refuse(rules::kHeadersTimeout, {});
   if (input_ == Input::body) return linger();
   close();
 }

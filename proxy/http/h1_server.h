@@ -75,8 +75,9 @@ class H1Server final : public ServerConnection, private ByteStreamHandler, priva
   void dispatch(ByteView in, std::size_t used);
   void hand_over();
   void begin_request(Arena& arena, RequestHead& request, const RequestFacts& facts);
-  void refuse(const Rule& rule, Arena& arena);
-  void refuse(const Rule& rule) { refuse(rule, worker_.arenas.open()); }
+  Method method_begun(ByteView rest) const;
+  void refuse(const Rule& rule, Arena& arena, ByteView rest);  // `rest`: what has come of the head and is not held
+  void refuse(const Rule& rule, ByteView rest) { refuse(rule, worker_.arenas.open(), rest); }
   bool must_pause() const;
   void set_reading(bool wanted);
   void resume_reading();

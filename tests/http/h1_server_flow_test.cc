@@ -121,6 +121,41 @@ TEST_CASE("a head that comes too slowly is answered 408") {
   CHECK(w.exchanges[0]->bad == "request-headers-timeout");
 }
 
+TEST_CASE("a refused HEAD has no content in its answer, however little of it came and however it was cut") {
+  struct Refused {
+    const char* text;
+    bool is_head;
+  };
+  for (const Refused& one :
+       {Refused{"HEAD / HTTP/1.1\r\nHost: h\r\nBad Name: x\r\n\r\n", true}, Refused{"\r\nHEAD / HTTP/3\r\n\r\n", true},
+        Refused{"HEAD / HT", true}, Refused{"HE", true}, Refused{"\r\nHEA", true}, Refused{"HEAD / HTTP/1.1\nHost: h\n\n", true},
+        Refused{"GET / HTTP/1.1\r\nHost: h\r\nBad Name: x\r\n\r\n", false}, Refused{"HEADS / HT", false}, Refused{"\r\nGET / HT", false},
+        Refused{"GET / HTTP/1.1\nHost: h\n\n", false}}) {
+    for (const bool in_pieces : {false, true}) {
+      H1World w;
+      SimPeer client(w.net, w.at);
+      w.run();
+      const std::string_view text = one.text;
+      for (std::size_t i = 0; i < text.size(); ++i) {
+        if (!in_pieces) {
+          client.send(text);
+          break;
+        }
+        client.send(text.substr(i, 1));
+        w.run();
+      }
+      w.advance(11s);
+      const std::string said = client.take();
+      INFO(text << '|' << said);
+      const std::size_t end = said.find("\r\n\r\n");
+      REQUIRE(end != std::string::npos);
+      CHECK(said[9] == '4' + (said.substr(9, 3) == "505" ? 1 : 0));
+      CHECK((end + 4 == said.size()) == one.is_head);
+      CHECK(said.find("connection: close") != std::string::npos);
+    }
+  }
+}
+
 TEST_CASE("an empty line alone begins no request") {
   H1World w;
   SimPeer client(w.net, w.at);
