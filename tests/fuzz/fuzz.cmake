@@ -97,7 +97,7 @@ foreach(source IN LISTS weir_fuzzers)
 endforeach()
 
 if(weir_fuzz_tests AND WEIR_TESTS AND TARGET weir_fuzz_oracle)
-  add_executable(test_fuzz ${weir_fuzz_tests})
+  add_executable(test_fuzz ${weir_fuzz_tests} ${weir_h1_cases})
   target_link_libraries(test_fuzz PRIVATE weir_test_options weir_fuzz_oracle weir_fuzz_config Catch2::Catch2WithMain)
   add_test(NAME fuzz COMMAND test_fuzz)
   weir_label(fuzz fuzz)

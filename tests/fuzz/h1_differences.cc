@@ -48,13 +48,30 @@ bool shows_closing_trailer(const BothReadings& read) {
          (has_field(read.theirs.trailers, "connection") || has_field(read.theirs.trailers, "transfer-encoding"));
 }
 
+bool shows_length_tab(const BothReadings& read) {
+  return they_refuse(read, {"HPE_INVALID_CONTENT_LENGTH"}) && read.theirs.error_at < end_of_head(read) &&
+         read.input[read.theirs.error_at] == '\t';
+}
+
+bool shows_coding_tab(const BothReadings& read) {
+  const auto has_tab = [](const auto& field) { return field.first == "transfer-encoding" && field.second.find('\t') != std::string::npos; };
+  return std::any_of(read.theirs.fields.begin(), read.theirs.fields.end(), has_tab);
+}
+
+bool shows_proxy_connection(const BothReadings& read) {
+  return read.complete() && read.theirs.complete && read.theirs.keep_alive != read.ours->keep_alive() &&
+         has_field(read.theirs.fields, "proxy-connection");
+}
+
 bool shows_close_option(const BothReadings& read) {
-  if (!read.complete() || !read.theirs.complete || !read.theirs.keep_alive || read.ours->keep_alive()) return false;
-  const auto closes = [](const auto& field) {
+  if (!read.complete() || !read.theirs.complete || read.theirs.keep_alive == read.ours->keep_alive()) return false;
+  const auto differs = [&](const auto& field) {
+    if (field.first != "connection") return false;
+    if (field.second.find('\t') != std::string::npos) return true;
     const std::vector<std::string> options = plain::elements(plain::lower(field.second));
-    return field.first == "connection" && std::find(options.begin(), options.end(), "close") != options.end();
+    return read.theirs.keep_alive && std::find(options.begin(), options.end(), "close") != options.end();
   };
-  return std::any_of(read.theirs.fields.begin(), read.theirs.fields.end(), closes);
+  return std::any_of(read.theirs.fields.begin(), read.theirs.fields.end(), differs);
 }
 
 bool shows_bodiless_status(const BothReadings& read) {
@@ -95,6 +112,7 @@ constexpr std::array kDifferences = {
     Difference{"length-overflow", "RFC 9110 8.6", Stricter::we, kRules, nullptr},
     Difference{"connect-body", "RFC 9110 9.3.6", Stricter::we, kRules, nullptr},
     Difference{"chunk-overflow", "RFC 9112 7.1", Stricter::we, kRules, nullptr},
+    Difference{"chunk-extension", "RFC 9110 5.6.4", Stricter::we, kRules, nullptr},
     Difference{"chunk-extension-too-long", "RFC 9112 7.1.1", Stricter::we, kRules, nullptr},
     Difference{"trailers-too-large", "RFC 9112 7.1.2", Stricter::we, kRules, nullptr},
     Difference{"status-line", "RFC 9112 4", Stricter::we, kRules, nullptr},
@@ -105,7 +123,10 @@ constexpr std::array kDifferences = {
     Difference{"any-method", "RFC 9110 9.1", Stricter::they, "kMethod in proxy/http/framing_rules.h", shows_method},
     Difference{"any-chunk-extension", "RFC 9112 7.1.1", Stricter::they, "proxy/http/h1_body.cc", shows_chunk_extension},
     Difference{"framing-trailer", "RFC 9110 6.5.1", Stricter::they, "may_be_trailer in proxy/http/framing_rules.cc", shows_framing_trailer},
+    Difference{"length-tab", "RFC 9110 5.6.3", Stricter::they, "proxy/http/h1_parser.cc", shows_length_tab},
     // --- Both take it, and see something else in it ---
+    Difference{"coding-tab", "RFC 9110 5.6.3", Stricter::neither, "proxy/http/h1_parser.cc", shows_coding_tab},
+    Difference{"proxy-connection", "RFC 9112 C.2.2", Stricter::neither, "kHopByHop in proxy/http/hop_headers.cc", shows_proxy_connection},
     Difference{"closing-trailer", "RFC 9110 6.5.1", Stricter::neither, "may_be_trailer in proxy/http/framing_rules.cc",
                shows_closing_trailer},
     Difference{"close-option", "RFC 9112 9.3", Stricter::neither, "take_connection_fields in proxy/http/hop_headers.cc",
