@@ -61,6 +61,10 @@ std::string message(std::string_view start, const Field& field, std::string_view
   return concat(start, field.name, ":", value, "\r\n", beside, "\r\n", body);
 }
 
+std::string as_trailer(std::string_view start, const Field& field, std::string_view value, std::string_view beside) {
+  return concat(start, kChunked, "\r\n3\r\nabc\r\n0\r\n", field.name, ":", value, "\r\n", beside, "\r\n");
+}
+
 // Tells each kind of difference once.
 class Sweep {
  public:
@@ -90,6 +94,7 @@ TEST_CASE("framing and connection fields in every spacing are read as llhttp rea
             for (const std::string_view beside : field.beside) {
               const std::string text = message(start, field, concat(before, value, after), beside);
               sweep.look(text, response, Method::get);
+              sweep.look(as_trailer(start, field, concat(before, value, after), beside), response, Method::get);
               if (response) sweep.look(text, true, Method::head);
             }
           }

@@ -45,7 +45,8 @@ bool shows_framing_trailer(const BothReadings& read) {
 bool shows_closing_trailer(const BothReadings& read) {
   return is_chunked(read) && read.theirs.complete && read.theirs.used == read.used() && read.theirs.body == read.ours->body() &&
          read.theirs.keep_alive != read.ours->keep_alive() &&
-         (has_field(read.theirs.trailers, "connection") || has_field(read.theirs.trailers, "transfer-encoding"));
+         (has_field(read.theirs.trailers, "connection") || has_field(read.theirs.trailers, "proxy-connection") ||
+          has_field(read.theirs.trailers, "transfer-encoding"));
 }
 
 bool shows_length_tab(const BothReadings& read) {
