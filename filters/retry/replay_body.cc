@@ -107,6 +107,16 @@ std::size_t ReplayBody::on_body(ByteView bytes) {
   return bytes.size();
 }
 
+// Once nothing will be replayed.
+SpliceResult ReplayBody::on_body_splice(ByteStream& from, std::size_t most) {
+  if (!flowing() || (replayable() && !(taken() && too_large_))) return {};
+  const std::size_t moved = writer_.splice(from, most);
+  if (moved > 0 && !committed_) overflowed_ = true;
+  if (moved > 0) stop_keeping();
+  if (writer_.paused()) client_.pause(PauseReason::replay);
+  return {moved, false};
+}
+
 // No room for all of it, and the upstream has not taken anything yet (or is not there): as much as can be kept, then the client waits.
 std::size_t ReplayBody::take_prefix(ByteView bytes) {
   blocked_ = true;

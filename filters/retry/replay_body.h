@@ -29,6 +29,7 @@ class ReplayBody final : private BodySink, private BodySource {
 
  private:
   std::size_t on_body(ByteView bytes) override;
+  SpliceResult on_body_splice(ByteStream& from, std::size_t most) override;
   void on_body_end(const Headers* trailers) override;
   void on_body_abort(BodyAbort reason) override;
   void on_body_resume() override;

@@ -18,6 +18,10 @@ int hex_value(std::uint8_t byte) {
 
 constexpr std::size_t kEmptySection = 2;  // CRLF: no trailers
 
+// Below the first, splicing does not pay. The rest is read, and should be worth its two system calls.
+constexpr std::size_t kSkipFrom = std::size_t{64} * 1024;
+constexpr std::size_t kSkipRest = std::size_t{16} * 1024;
+
 }  // namespace
 
 void H1BodyDecoder::start(const Framing& framing, const HttpLimits& limits, Arena& arena) {
@@ -49,6 +53,23 @@ H1BodyDecoder::Step H1BodyDecoder::take_data(ByteView& in, ByteView& data) {
   left_ -= n;
   if (left_ == 0 && framing_ == BodyFraming::chunked) state_ = State::data_cr;
   return Step::data;
+}
+
+std::size_t H1BodyDecoder::skippable() const {
+  return framing_ == BodyFraming::length && state_ == State::data && left_ >= kSkipFrom ? left_ - kSkipRest : 0;
+}
+
+void H1BodyDecoder::skip(std::size_t size) {
+  DCHECK(size <= skippable());
+  left_ -= size;
+}
+
+bool splice_body(H1BodyDecoder& decoder, BodyPipe::Writer& body, ByteStream& from) {
+  const std::size_t most = decoder.skippable();
+  if (most == 0) return false;
+  const std::size_t moved = body.splice(from, most);
+  decoder.skip(moved);
+  return moved > 0;
 }
 
 // One byte of a chunk's first line, up to its CR.

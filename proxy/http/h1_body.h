@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "proxy/http/h1_parser.h"
+#include "proxy/runtime/body_pipe.h"
 
 namespace weir {
 
@@ -19,6 +20,11 @@ class H1BodyDecoder {
   // Takes a prefix of `in` off. With data, `data` is a part of it that belongs to the body, and there may be
   // more; end is told once, with what follows the body still in `in`; bad leaves rule().
   Step next(ByteView& in, ByteView& data);
+
+  // How many of the bytes that come next may go past it (skip()), because they are the body's whatever they are: of a long body with a
+  // length all but the end, which is to be seen coming. 0: none.
+  std::size_t skippable() const;
+  void skip(std::size_t size);
 
   const Headers* trailers() const { return trailers_; }  // after end; null when there are none
   const Rule* rule() const { return rule_; }
@@ -52,5 +58,13 @@ class H1BodyDecoder {
   State state_ = State::ended;
   std::uint8_t digits_ = 0;
 };
+
+// A connection that has carried a body so long may carry another. The next head is then read in a piece so small that most of the body comes
+// behind it, to be spliced.
+inline constexpr std::int64_t kLongBody = std::int64_t{128} * 1024;
+inline constexpr std::size_t kHeadRead = std::size_t{16} * 1024;
+
+// Moves what it can of a long body from its stream past our memory; false: read the stream.
+bool splice_body(H1BodyDecoder& decoder, BodyPipe::Writer& body, ByteStream& from);
 
 }  // namespace weir

@@ -25,7 +25,7 @@ H1Client::H1Client(WorkerContext& worker, std::unique_ptr<ByteStream> stream, Cl
       pool_(handler),
       options_(options),
       held_(worker.buffers),
-      output_(*stream_, worker.buffers),
+      output_(*stream_, worker.buffers, &worker.splice_pipes),
       timer_(worker.loop, Callback::to<&H1Client::on_timer>(this)),
       turn_(worker.loop, Callback::to<&H1Client::on_turn>(this)) {
   stream_->set_handler(this);
@@ -78,6 +78,13 @@ std::size_t H1Client::on_body(ByteView bytes) {
   sink_blocked_ = taken < bytes.size();
   if (!output_.empty() || output_.broken()) turn_.schedule();
   return taken;
+}
+
+SpliceResult H1Client::on_body_splice(ByteStream& from, std::size_t most) {
+  const std::size_t moved = output_.splice(from, most);
+  sink_blocked_ = !output_.may_take();
+  if (!output_.empty() || output_.broken()) turn_.schedule();
+  return {moved, sink_blocked_};
 }
 
 void H1Client::on_body_end(const Headers* trailers) {
@@ -139,7 +146,9 @@ void H1Client::set_reading(bool wanted) {
 
 void H1Client::on_readable() {
   if (answer_body_ && answer_body_.paused()) return set_reading(false);
-  const std::span<std::uint8_t> room = worker_.buffers.read_buffer();
+  if (answer_body_ && splice_body(decoder_, answer_body_, *stream_)) return;
+  std::span<std::uint8_t> room = worker_.buffers.read_buffer();
+  if (answer_ == Answer::head && long_body_) room = room.first(kHeadRead);
   const IoResult result = stream_->read(room);
   switch (result.status) {
     case IoResult::Status::ok:
@@ -236,6 +245,7 @@ void H1Client::begin_answer(ResponseHead& head, const ResponseFacts& facts) {
     answer_body_ = std::move(ends.writer);
     body = std::move(ends.reader);
     answer_body_.pipe()->set_expected_length(head.content_length);
+    long_body_ = head.content_length >= kLongBody;
     answer_body_.set_source(this);
   }
   handler_->on_response(head, std::move(body));

@@ -60,6 +60,7 @@ class H1Client final : public ClientConnection, private ByteStreamHandler, priva
 
   // BodySink, of the request
   std::size_t on_body(ByteView bytes) override;
+  SpliceResult on_body_splice(ByteStream& from, std::size_t most) override;
   void on_body_end(const Headers* trailers) override;
   void on_body_abort(BodyAbort reason) override;
 
@@ -104,6 +105,7 @@ class H1Client final : public ClientConnection, private ByteStreamHandler, priva
   bool sink_blocked_ = false;
   bool request_aborted_ = false;
   bool closed_told_ = false;
+  bool long_body_ = false;  // of the last answer
   bool left_over_ = false;  // bytes came behind the answer
 
   Bytes held_;  // an answer's head in part

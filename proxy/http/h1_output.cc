@@ -30,6 +30,10 @@ iovec vector_of(ByteView bytes) { return {const_cast<std::uint8_t*>(bytes.data()
 
 }  // namespace
 
+H1Output::~H1Output() {
+  if (spliced_ != nullptr) pipes_->give_back(std::move(spliced_));
+}
+
 void H1Output::begin_body(const Framing& framing) {
   framing_ = framing.body;
   left_ = framing.body == BodyFraming::length ? static_cast<std::uint64_t>(framing.length) : 0;
@@ -47,9 +51,13 @@ std::size_t H1Output::hand_over(std::span<const iovec> parts, std::size_t size) 
     pending_.clear();
     return size;  // swallowed
   }
-  waiting_ = true;  // a short write says as much as EAGAIN does
-  stream_.want_write(true);
+  wait();  // a short write says as much as EAGAIN does
   return result.ok() ? result.bytes : 0;
+}
+
+void H1Output::wait() {
+  waiting_ = true;
+  stream_.want_write(true);
 }
 
 void H1Output::append_framed(ByteView bytes) {
@@ -115,6 +123,31 @@ std::size_t H1Output::body(ByteView bytes) {
   return bytes.size();
 }
 
+std::size_t H1Output::splice(ByteStream& from, std::size_t most) {
+  if (pipes_ == nullptr || framing_ != BodyFraming::length || overrun_ || broken_ || waiting_ || !empty()) return 0;
+  most = static_cast<std::size_t>(std::min<std::uint64_t>(most, left_));
+  std::unique_ptr<SplicePipe> pipe = most > 0 ? pipes_->take(from, stream_) : nullptr;
+  if (pipe == nullptr) return 0;
+  const std::size_t moved = pipe->fill(from, most).bytes;
+  left_ -= moved;
+  body_bytes_ += moved;
+  spliced_ = std::move(pipe);
+  drain_spliced();
+  return moved;
+}
+
+void H1Output::drain_spliced() {
+  const IoResult result = spliced_->drain(stream_);
+  if (result.status == IoResult::Status::error) {
+    broken_ = true;
+    pending_.clear();
+  } else {
+    sent_ += result.bytes;
+    if (spliced_->size() > 0) return wait();
+  }
+  pipes_->give_back(std::move(spliced_));
+}
+
 bool H1Output::end_body(const Headers* trailers) {
   if (overrun_ || left_ > 0) return false;
   if (framing_ == BodyFraming::chunked && !broken_) write_last_chunk(pending_, trailers);
@@ -123,6 +156,7 @@ bool H1Output::end_body(const Headers* trailers) {
 }
 
 void H1Output::flush() {
+  if (spliced_ != nullptr && !waiting_ && !broken_) drain_spliced();
   while (!pending_.empty() && !waiting_ && !broken_) {
     iovec parts[kVectors * 2];
     const auto used = static_cast<std::size_t>(pending_.vectors(parts));

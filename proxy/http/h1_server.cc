@@ -30,7 +30,7 @@ H1Server::H1Server(WorkerContext& worker, std::unique_ptr<ByteStream> stream, Se
       connection_(handler),
       options_(options),
       held_(worker.buffers),
-      output_(*stream_, worker.buffers),
+      output_(*stream_, worker.buffers, &worker.splice_pipes),
       timer_(worker.loop, Callback::to<&H1Server::on_timer>(this)),
       turn_(worker.loop, Callback::to<&H1Server::on_turn>(this)) {}
 
@@ -75,7 +75,12 @@ void H1Server::on_readable() {
     set_reading(false);
     return;
   }
+  if (input_ == Input::body && request_body_ && splice_body(decoder_, request_body_, *stream_)) {
+    progress_at_ = worker_.loop.now();
+    return;
+  }
   std::span<std::uint8_t> room = worker_.buffers.read_buffer();
+  if (input_ == Input::head && long_body_) room = room.first(kHeadRead);
   if (input_ == Input::waiting) room = room.first(kHeldMax);
   const IoResult result = stream_->read(room);
   if (result.status == IoResult::Status::would_block) return;
@@ -175,6 +180,7 @@ void H1Server::begin_request(Arena& arena, RequestHead& request, const RequestFa
     request_body_ = std::move(ends.writer);
     body = std::move(ends.reader);
     request_body_.pipe()->set_expected_length(request.content_length);
+    long_body_ = request.content_length >= kLongBody;
     request_body_.set_source(this);
     decoder_.start(facts.framing, options_.limits, arena);
     input_ = Input::body;

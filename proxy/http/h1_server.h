@@ -61,6 +61,7 @@ class H1Server final : public ServerConnection, private ByteStreamHandler, priva
 
   // BodySink, of the answer
   std::size_t on_body(ByteView bytes) override;
+  SpliceResult on_body_splice(ByteStream& from, std::size_t most) override;
   void on_body_end(const Headers* trailers) override;
   void on_body_abort(BodyAbort reason) override;
 
@@ -116,6 +117,7 @@ class H1Server final : public ServerConnection, private ByteStreamHandler, priva
   bool draining_ = false;
   bool expects_continue_ = false;  // and 100 was not sent, and no byte of the body came
   bool reading_ = false;
+  bool long_body_ = false;    // of the last request that had one
   bool input_ended_ = false;  // FIN, where that does not mean gone
   bool held_is_new_ = false;  // held_ was not looked at yet
   bool sink_blocked_ = false;

@@ -98,6 +98,13 @@ std::size_t H1Server::on_body(ByteView bytes) {
   return taken;
 }
 
+SpliceResult H1Server::on_body_splice(ByteStream& from, std::size_t most) {
+  const std::size_t moved = output_.splice(from, most);
+  sink_blocked_ = !output_.may_take();
+  if (!output_.empty() || output_.broken()) turn_.schedule();
+  return {moved, sink_blocked_};
+}
+
 void H1Server::on_body_end(const Headers* trailers) {
   if (!output_.end_body(trailers)) return fail_soon(StreamError::response_aborted);
   answer_ = Answer::complete;

@@ -72,6 +72,20 @@ void BodyPipe::Writer::write(ByteView bytes) {
   pipe.offer();  // the sink may have resumed inside, or the writer may have been dropped there
 }
 
+std::size_t BodyPipe::Writer::splice(ByteStream& from, std::size_t most) {
+  WEIR_CHECK(pipe_ != nullptr);
+  BodyPipe& pipe = *pipe_;
+  const CallIn call(pipe);
+  if (pipe.finished_ || pipe.abort_ != BodyAbort::none || !pipe.kept_.empty() || !pipe.may_offer()) return 0;
+  const SpliceResult done = pipe.sink_->on_body_splice(from, most);
+  if (done.bytes == 0) return 0;
+  pipe.written_ += done.bytes;
+  pipe.taken_ += done.bytes;
+  pipe.last_progress_ = pipe.loop_.now();
+  pipe.sink_blocked_ = pipe.splice_waits_ = done.blocked;
+  return done.bytes;
+}
+
 void BodyPipe::Writer::finish(const Headers* trailers) {
   WEIR_CHECK(pipe_ != nullptr);
   BodyPipe& pipe = *pipe_;
@@ -105,7 +119,7 @@ void BodyPipe::Writer::drop_held() {
   pipe.break_off(BodyAbort::cancelled);
 }
 
-bool BodyPipe::Writer::paused() const { return pipe_->reader_held_ && (pipe_->over_high_ || pipe_->pause_reasons_ != 0); }
+bool BodyPipe::Writer::paused() const { return pipe_->reader_held_ && pipe_->is_paused(); }
 
 bool BodyPipe::Writer::reader_gone() const { return !pipe_->reader_held_; }
 
@@ -118,7 +132,7 @@ void BodyPipe::Reader::set_sink(BodySink* sink) {
   pipe.wanted_untold_ = pipe.wanted_untold_ || (sink != nullptr && !pipe.wanted_);
   pipe.wanted_ = pipe.wanted_ || sink != nullptr;
   pipe.sink_ = sink;
-  pipe.sink_blocked_ = false;
+  pipe.sink_blocked_ = pipe.splice_waits_ = false;
   pipe.told_ = false;
   pipe.first_offer_.cancel();
   const bool waiting = !pipe.kept_.empty() || pipe.finished_ || pipe.abort_ != BodyAbort::none;
@@ -129,7 +143,7 @@ void BodyPipe::Reader::resume() {
   WEIR_CHECK(pipe_ != nullptr);
   BodyPipe& pipe = *pipe_;
   const CallIn call(pipe);
-  pipe.sink_blocked_ = false;
+  pipe.sink_blocked_ = pipe.splice_waits_ = false;
   pipe.resumed_ = true;
   pipe.offer();
 }
@@ -168,7 +182,7 @@ BlockedBy BodyPipe::blocked_by() const {
   if (ended_ || !reader_held_) return BlockedBy::nobody;
   if (!kept_.empty() || finished_) return BlockedBy::reader;
   if (abort_ != BodyAbort::none) return BlockedBy::nobody;
-  return pause_reasons_ != 0 ? BlockedBy::reader : BlockedBy::writer;
+  return pause_reasons_ != 0 || splice_waits_ ? BlockedBy::reader : BlockedBy::writer;
 }
 
 bool BodyPipe::may_offer() const {
@@ -249,7 +263,7 @@ void BodyPipe::tell_source() {
       continue;
     }
     if (abort_ != BodyAbort::none) return;
-    const bool paused = over_high_ || pause_reasons_ != 0;
+    const bool paused = is_paused();
     if (paused || !was_paused_) {
       was_paused_ = paused;
       return;

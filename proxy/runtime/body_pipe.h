@@ -6,6 +6,7 @@
 // taken over). Over the high mark, or while any pause reason is set, `paused()` is true and the writer should stop reading its
 // stream; when the kept bytes fall to the low mark and no reason is left, BodySource::on_body_resume tells it. Writes while paused are
 // still taken: pausing is lazy (hotpath rule 9).
+// A long body may also go past our memory: Writer::splice() lets the sink move bytes from socket to socket. They count as written and taken.
 // All calls out (sink and source) are made as the last act of the call in; an end that was dropped hears nothing more. The source
 // is told by the outermost call only: never from inside its sink's on_body. A sink may do anything inside on_body, dropping its
 // reader included; what it must not do is write to its own pipe.
@@ -22,7 +23,8 @@
 
 namespace weir {
 
-class Headers;  // proxy/message/headers.h: trailers
+class ByteStream;  // proxy/runtime/byte_stream.h
+class Headers;     // proxy/message/headers.h: trailers
 
 enum class BodyAbort : std::uint8_t {
   none,
@@ -36,6 +38,12 @@ enum class BodyAbort : std::uint8_t {
 // Why a reader's side holds the flow; each reason is set and cleared by its owner alone.
 enum class PauseReason : std::uint8_t { sink = 1, replay = 2, fault = 4, exchange = 8 };
 
+// What a sink moved by itself, and whether it takes no more until it resumes.
+struct SpliceResult {
+  std::size_t bytes = 0;
+  bool blocked = false;
+};
+
 enum class BlockedBy : std::uint8_t { nobody, writer, reader };
 
 // What the reading side implements.
@@ -43,6 +51,9 @@ class BodySink {
  public:
   // Takes a prefix of `bytes` and says how much; after taking less than all it calls Reader::resume() when it can take more.
   virtual std::size_t on_body(ByteView bytes) = 0;
+  // Takes at most so many bytes of the body out of the stream, without our memory between; 0: it can not, or nothing is there, and the
+  // writer reads. It calls nobody.
+  virtual SpliceResult on_body_splice(ByteStream& /*from*/, std::size_t /*most*/) { return {}; }
   virtual void on_body_end(const Headers* trailers) = 0;  // all bytes were taken; trailers (may be null) live during the call
   virtual void on_body_abort(BodyAbort reason) = 0;       // the writer broke off, or was dropped; bytes kept so far were delivered first
 
@@ -79,6 +90,8 @@ class BodyPipe {
 
     void set_source(BodySource* source);
     void write(ByteView bytes);
+    // Instead of a read and a write: how many bytes the sink took out of the stream, at most so many. 0: read them.
+    std::size_t splice(ByteStream& from, std::size_t most);
     void finish(const Headers* trailers = nullptr);  // clean end; trailers are copied into the arena if they must wait
     void abort(BodyAbort reason);
     void drop() {  // = abort(cancelled) unless finished or aborted
@@ -152,6 +165,7 @@ class BodyPipe {
   class CallIn;
   BodyPipe(Arena& arena, EventLoop& loop, BufferPool& buffers);
   bool may_offer() const;
+  bool is_paused() const { return over_high_ || pause_reasons_ != 0 || splice_waits_; }
   std::size_t hand_over(ByteView bytes);  // to the sink, which may do anything meanwhile
   void offer();                           // kept bytes to the sink, then end or abort
   void tell_end();
@@ -187,6 +201,7 @@ class BodyPipe {
   bool writer_held_ = true;
   bool reader_held_ = true;
   bool sink_blocked_ = false;  // it took less than all and has not resumed
+  bool splice_waits_ = false;  // ... and what it was to take is in the kernel's hands
   bool offering_ = false;      // the sink is inside on_body
   bool resumed_ = false;       // ... and has called resume() there
   BodyAbort abort_ = BodyAbort::none;

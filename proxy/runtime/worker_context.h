@@ -8,6 +8,7 @@
 #include "proxy/runtime/block_pool.h"
 #include "proxy/runtime/bytes.h"
 #include "proxy/runtime/event_loop.h"
+#include "proxy/runtime/splice_pipe.h"
 
 namespace weir {
 
@@ -21,6 +22,7 @@ struct WorkerContext {
   MetricsShard& metrics;
   std::uint32_t index = 0;  // 0-based worker number
   BlockPool blocks{};
+  SplicePipes splice_pipes{};
 };
 
 }  // namespace weir

@@ -15,6 +15,7 @@
 #include "proxy/runtime/event_loop.h"
 #include "proxy/runtime/file_watch.h"
 #include "proxy/runtime/name_resolver.h"
+#include "proxy/runtime/splice_pipe.h"
 
 namespace weir {
 
@@ -71,6 +72,7 @@ class Platform {
   virtual std::uint64_t seed() = 0;         // another one each time
   virtual Result<std::unique_ptr<SharedListener>> listen(const ListenRequest& request) = 0;
   virtual Result<std::unique_ptr<LogSink>> open_log(const std::string& path) = 0;
+  virtual SplicePipeMaker splice_pipes() { return make_kernel_pipe; }
   virtual PressureReading pressure() = 0;  // since the last call
   virtual void give_memory_back() {}       // what was freed and is still resident: once in a while, when a burst may be over
   virtual Supervisor& supervisor() = 0;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <utility>
 
@@ -54,6 +55,7 @@ RealPlatform::RealPlatform(const RealPlatformOptions& options, std::function<voi
           stderr_, [] { return weir::wall_now(); }, parse_log_level(options.log_level).value_or(LogLevel::info), options.json_log),
       handed_down_(take_systemd_sockets()) {
   raise_open_file_limit();
+  std::signal(SIGPIPE, SIG_IGN);  // a peer that goes while bytes are spliced to it, and a log's reader that goes, are errors like others
   main_->on_signals({SIGTERM, SIGINT, SIGHUP}, std::move(on_signal));
   resolver_ = std::make_unique<AresResolver>(*main_);
   files_ = std::make_unique<InotifyWatcher>(*main_);

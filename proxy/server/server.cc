@@ -21,8 +21,9 @@ Server::Server(Platform& platform, MetricsRegistry& metrics, ServerHooks hooks)
       drain_timer_(platform.main_loop(), Callback::to<&Server::ask_status>(this)),
       stop_timer_(platform.main_loop(), Callback::to<&Server::on_stop_timeout>(this)) {
   for (std::size_t i = 0; i < platform.workers(); ++i) {
-    workers_.push_back(std::make_unique<Worker>(WorkerParts{platform.worker_loop(i), platform.connector(i), *directory_, *states_, metrics,
-                                                            pressure_, platform.log(), static_cast<std::uint32_t>(i), platform.seed()}));
+    workers_.push_back(
+        std::make_unique<Worker>(WorkerParts{platform.worker_loop(i), platform.connector(i), *directory_, *states_, metrics, pressure_,
+                                             platform.log(), static_cast<std::uint32_t>(i), platform.seed(), platform.splice_pipes()}));
   }
   directory_->equip({hooks_.read_endpoints, &platform.file_watcher(), &platform.log()});
   heartbeat_ = std::make_unique<Heartbeat>(platform, pressure_, workers_);

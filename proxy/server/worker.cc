@@ -12,7 +12,14 @@ constexpr Duration kUnusedFor = std::chrono::seconds(60);
 
 Worker::Worker(const WorkerParts& parts)
     : random_(parts.seed),
-      context_{parts.loop, buffers_, arenas_, random_, parts.metrics.shard(parts.index + std::size_t{1}), parts.index},
+      context_{parts.loop,
+               buffers_,
+               arenas_,
+               random_,
+               parts.metrics.shard(parts.index + std::size_t{1}),
+               parts.index,
+               {},
+               SplicePipes(parts.splice_pipes)},
       directory_(parts.directory),
       states_(parts.states),
       pressure_(parts.pressure),

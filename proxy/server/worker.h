@@ -22,6 +22,7 @@ struct WorkerParts {  // all outlive the worker
   Log& log;
   std::uint32_t index = 0;
   std::uint64_t seed = 0;
+  SplicePipeMaker splice_pipes = make_kernel_pipe;
 };
 
 // One generation, as main hands it to every worker.

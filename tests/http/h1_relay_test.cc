@@ -3,6 +3,7 @@
 #include <map>
 
 #include "proxy/metrics/metrics.h"
+#include "proxy/sim/sim_pipe.h"
 #include "tests/http/h1_harness.h"
 #include "tests/http/h1_relay.h"
 #include "tests/http/h1_world.h"
@@ -11,14 +12,36 @@ namespace weir {
 
 namespace {
 
+std::size_t& spliced_bytes() {  // by pipes, ever
+  static std::size_t bytes = 0;
+  return bytes;
+}
+
+class CountedPipe final : public SplicePipe {
+ public:
+  IoResult fill(ByteStream& from, std::size_t most) override {
+    const IoResult result = pipe_->fill(from, most);
+    spliced_bytes() += result.bytes;
+    return result;
+  }
+  IoResult drain(ByteStream& to) override { return pipe_->drain(to); }
+  std::size_t size() const override { return pipe_->size(); }
+
+ private:
+  std::unique_ptr<SplicePipe> pipe_ = make_sim_pipe();
+};
+
+std::unique_ptr<SplicePipe> make_counted_pipe() { return std::make_unique<CountedPipe>(); }
+
 // Accepts one client and relays it to the upstream at `to`.
 struct RelayWorld final : private AcceptHandler, private ByteStreamHandler {
-  explicit RelayWorld(std::uint64_t seed)
+  explicit RelayWorld(std::uint64_t seed, bool splices = false)
       : world(seed),
         loop(world.add_loop()),
         net(loop),
         front(Address::parse("127.0.0.1:1").value()),
-        back(Address::parse("127.0.0.1:2").value()) {
+        back(Address::parse("127.0.0.1:2").value()),
+        worker{loop, buffers, arenas, random, registry.shard(0), 0, {}, SplicePipes(splices ? make_counted_pipe : make_kernel_pipe)} {
     net.listen(front, *this);
   }
   ~RelayWorld() { relay.reset(); }
@@ -45,7 +68,7 @@ struct RelayWorld final : private AcceptHandler, private ByteStreamHandler {
   ArenaPool arenas;
   Random random{5};
   MetricsRegistry registry;
-  WorkerContext worker{loop, buffers, arenas, random, registry.shard(0), 0};
+  WorkerContext worker;
   std::unique_ptr<ByteStream> accepted;
   std::unique_ptr<ByteStream> connecting;
   std::unique_ptr<H1Relay> relay;
@@ -128,7 +151,7 @@ void treat_badly(SimConditions& conditions, Random& random) {
 TEST_CASE("whole messages pass both codecs whole, over any network") {
   for (std::uint64_t seed = 1; seed <= 60; ++seed) {
     CAPTURE(seed);
-    RelayWorld w(seed);
+    RelayWorld w(seed, seed % 2 == 0);
     Random random(seed);
     treat_badly(w.net.conditions(w.front), random);
     treat_badly(w.net.conditions(w.back), random);
@@ -204,6 +227,51 @@ TEST_CASE("under resets and stalls, what arrives is right and nothing is left be
     CHECK(w.buffers.bytes_held() == 0);
     CHECK(w.arenas.in_use() == 0);
   }
+}
+
+TEST_CASE("long bodies go through pipes: whole over any network, and never taken for whole when they were cut") {
+  int whole = 0;
+  int cut = 0;
+  for (std::uint64_t seed = 1; seed <= 150; ++seed) {
+    CAPTURE(seed);
+    RelayWorld w(seed, true);
+    Random random(seed);
+    treat_badly(w.net.conditions(w.front), random);
+    treat_badly(w.net.conditions(w.back), random);
+    const bool in_front = random.chance(0.5);
+    const bool stalls = random.chance(0.2);
+    SimConditions& bad = w.net.conditions(in_front ? w.front : w.back);
+    if (random.chance(0.6)) (stalls ? bad.stall : bad.reset) = 1;
+    bad.within = 1 + random.below(1'500'000);
+    SimServer server(w.net, w.loop, w.back, Upstream(random));
+    SimPeer client(w.net, w.front);
+    std::vector<std::string> expected;
+    for (int i = 0; i < 3; ++i) {
+      const std::string body = pattern(seed, 60'000 + random.below(500'000));
+      const std::string target = "/" + std::to_string(i);
+      client.send("PUT " + target + " HTTP/1.1\r\nHost: h\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+      expected.push_back("200 " + target + " " + body);
+    }
+    w.loop.advance(600s);
+    client.close();
+    w.loop.advance(2h);
+    const Answers answers = read_answers(client.received());
+    CHECK_FALSE(answers.broken);
+    for (std::size_t i = 0; i < answers.bodies.size(); ++i) {
+      const std::string& body = answers.bodies[i];
+      CHECK((body == expected.at(i) || body == "502 " || body == "503 "));
+    }
+    ++(answers.bodies == expected ? whole : cut);
+    if (w.relay == nullptr) continue;
+    if (in_front || bad.stall == 0) CHECK_FALSE(w.relay->busy());
+    w.relay.reset();
+    CHECK(w.worker.splice_pipes.lent() == 0);
+    CHECK(w.buffers.bytes_held() == 0);
+    CHECK(w.arenas.in_use() == 0);
+  }
+  CHECK(whole > 30);
+  CHECK(cut > 30);
+  CHECK(spliced_bytes() > 10'000'000);
 }
 
 TEST_CASE("a close-delimited answer is chunked for HTTP/1.1, and broken off when the upstream resets") {

@@ -68,6 +68,7 @@ class SimPlatform : public Platform {
   std::uint64_t seed() override { return world_.random().next(); }
   Result<std::unique_ptr<SharedListener>> listen(const ListenRequest& request) override;
   Result<std::unique_ptr<LogSink>> open_log(const std::string& path) override;
+  SplicePipeMaker splice_pipes() override { return pipes; }
   PressureReading pressure() override { return reading; }
   FakeSupervisor& supervisor() override { return supervisor_; }
   Log& log() override { return log_; }
@@ -82,6 +83,7 @@ class SimPlatform : public Platform {
   SimNet net;
   TableResolver names;
   SimFiles files;
+  SplicePipeMaker pipes = make_kernel_pipe;  // which joins no simulated streams: bodies are copied
   PressureReading reading;
   std::map<std::string, std::string> logs;  // by path
   std::string messages;                     // the daemon's log

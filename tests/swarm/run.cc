@@ -49,7 +49,8 @@ WorldOptions options(const Plan& plan) {
   return {.workers = plan.workers,
           .seed = plan.seed + 1,
           .start = false,
-          .files = {{"/tls/tls.crt", server.certificate}, {"/tls/tls.key", server.key}}};
+          .files = {{"/tls/tls.crt", server.certificate}, {"/tls/tls.key", server.key}},
+          .splices = plan.seed % 2 == 1};
 }
 
 class Run {
