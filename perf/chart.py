@@ -51,7 +51,7 @@ def number(value):
 
 
 def speed(report, path):
-    """Bars of CPU time, with the relay's as a dashed line: the floor of any proxy made of sockets."""
+    """Bars of CPU time, with the relay's as a dashed line: the floor of any proxy that copies."""
     columns, wide, high, left, top = 3, 270, 168, 14, 62
     names = list(report["scenarios"])
     rows = (len(names) + columns - 1) // columns
@@ -64,13 +64,13 @@ def speed(report, path):
         picture.text(x + 18, 44, name, 12, WEIR if name == "weir" else TEXT, bold=name == "weir")
         x += 88
     picture.line(x, 39.5, x + 22, 39.5, TEXT, 1.5, "4 3")
-    picture.text(x + 28, 44, "relay that only copies bytes: the floor", 12)
+    picture.text(x + 28, 44, "a relay that only copies bytes", 12)
     for index, name in enumerate(names):
         medians = report["scenarios"][name]["median"]
         x, y = left + index % columns * wide, top + index // columns * high
         base, room = y + high - 16, high - 62
         picture.text(x, y + 16, name, 13, bold=True)
-        picture.text(x + 220, y + 16, f"floor {number(medians['relay'])}", 11, FAINT, "end")
+        picture.text(x + 220, y + 16, f"relay {number(medians['relay'])}", 11, FAINT, "end")
         scale = room / max(medians.values())
         floor = base - medians["relay"] * scale
         for i, (proxy, color) in enumerate([*PEERS.items(), ("weir", WEIR)]):
