@@ -110,11 +110,12 @@ std::size_t ReplayBody::on_body(ByteView bytes) {
 // Once nothing will be replayed.
 SpliceResult ReplayBody::on_body_splice(ByteStream& from, std::size_t most) {
   if (!flowing() || (replayable() && !(taken() && too_large_))) return {};
-  const std::size_t moved = writer_.splice(from, most);
-  if (moved > 0 && !committed_) overflowed_ = true;
-  if (moved > 0) stop_keeping();
+  SpliceResult done = writer_.splice(from, most);
+  if (done.bytes > 0 && !committed_) overflowed_ = true;
+  if (done.bytes > 0) stop_keeping();
   if (writer_.paused()) client_.pause(PauseReason::replay);
-  return {moved, false};
+  done.blocked = false;  // the pause says it
+  return done;
 }
 
 // No room for all of it, and the upstream has not taken anything yet (or is not there): as much as can be kept, then the client waits.

@@ -64,12 +64,12 @@ void H1BodyDecoder::skip(std::size_t size) {
   left_ -= size;
 }
 
-bool splice_body(H1BodyDecoder& decoder, BodyPipe::Writer& body, ByteStream& from) {
+SpliceResult splice_body(H1BodyDecoder& decoder, BodyPipe::Writer& body, ByteStream& from) {
   const std::size_t most = decoder.skippable();
-  if (most == 0) return false;
-  const std::size_t moved = body.splice(from, most);
-  decoder.skip(moved);
-  return moved > 0;
+  if (most == 0) return {};
+  const SpliceResult done = body.splice(from, most);
+  decoder.skip(done.bytes);
+  return done;
 }
 
 // One byte of a chunk's first line, up to its CR.

@@ -64,7 +64,7 @@ class H1BodyDecoder {
 inline constexpr std::int64_t kLongBody = std::int64_t{128} * 1024;
 inline constexpr std::size_t kHeadRead = std::size_t{16} * 1024;
 
-// Moves what it can of a long body from its stream past our memory; false: read the stream.
-bool splice_body(H1BodyDecoder& decoder, BodyPipe::Writer& body, ByteStream& from);
+// Moves what it can of a long body from its stream past our memory.
+SpliceResult splice_body(H1BodyDecoder& decoder, BodyPipe::Writer& body, ByteStream& from);
 
 }  // namespace weir

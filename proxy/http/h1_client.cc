@@ -81,10 +81,10 @@ std::size_t H1Client::on_body(ByteView bytes) {
 }
 
 SpliceResult H1Client::on_body_splice(ByteStream& from, std::size_t most) {
-  const std::size_t moved = output_.splice(from, most);
-  sink_blocked_ = !output_.may_take();
+  const SpliceResult done = output_.splice(from, most);
+  sink_blocked_ = done.blocked;
   if (!output_.empty() || output_.broken()) turn_.schedule();
-  return {moved, sink_blocked_};
+  return done;
 }
 
 void H1Client::on_body_end(const Headers* trailers) {
@@ -146,7 +146,11 @@ void H1Client::set_reading(bool wanted) {
 
 void H1Client::on_readable() {
   if (answer_body_ && answer_body_.paused()) return set_reading(false);
-  if (answer_body_ && splice_body(decoder_, answer_body_, *stream_)) return;
+  if (answer_body_) {
+    const SpliceResult spliced = splice_body(decoder_, answer_body_, *stream_);
+    if (spliced.error != 0) return on_read_error();
+    if (spliced.bytes > 0) return;
+  }
   std::span<std::uint8_t> room = worker_.buffers.read_buffer();
   if (answer_ == Answer::head && long_body_) room = room.first(kHeadRead);
   const IoResult result = stream_->read(room);
@@ -161,6 +165,10 @@ void H1Client::on_readable() {
     case IoResult::Status::end: return on_fin();
     case IoResult::Status::error: break;
   }
+  on_read_error();
+}
+
+void H1Client::on_read_error() {
   if (handler_ != nullptr) return fail(ClientError::reset);
   close();
 }

@@ -71,6 +71,7 @@ class H1Client final : public ClientConnection, private ByteStreamHandler, priva
   void take_head(char* head, std::size_t size, std::size_t readable_after);
   void begin_answer(ResponseHead& head, const ResponseFacts& facts);
   void on_fin();
+  void on_read_error();
   void on_turn();
   void on_timer();
   void after_output();

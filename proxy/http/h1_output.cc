@@ -123,17 +123,17 @@ std::size_t H1Output::body(ByteView bytes) {
   return bytes.size();
 }
 
-std::size_t H1Output::splice(ByteStream& from, std::size_t most) {
-  if (pipes_ == nullptr || framing_ != BodyFraming::length || overrun_ || broken_ || waiting_ || !empty()) return 0;
+SpliceResult H1Output::splice(ByteStream& from, std::size_t most) {
+  if (pipes_ == nullptr || framing_ != BodyFraming::length || overrun_ || broken_ || waiting_ || !empty()) return {};
   most = static_cast<std::size_t>(std::min<std::uint64_t>(most, left_));
   std::unique_ptr<SplicePipe> pipe = most > 0 ? pipes_->take(from, stream_) : nullptr;
-  if (pipe == nullptr) return 0;
-  const std::size_t moved = pipe->fill(from, most).bytes;
-  left_ -= moved;
-  body_bytes_ += moved;
+  if (pipe == nullptr) return {};
+  const IoResult filled = pipe->fill(from, most);
+  left_ -= filled.bytes;
+  body_bytes_ += filled.bytes;
   spliced_ = std::move(pipe);
   drain_spliced();
-  return moved;
+  return {filled.bytes, !may_take(), filled.error};
 }
 
 void H1Output::drain_spliced() {

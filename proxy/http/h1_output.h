@@ -8,6 +8,7 @@
 
 #include "proxy/http/framing_rules.h"
 #include "proxy/message/headers.h"
+#include "proxy/runtime/body_pipe.h"
 #include "proxy/runtime/byte_stream.h"
 #include "proxy/runtime/bytes.h"
 #include "proxy/runtime/splice_pipe.h"
@@ -30,9 +31,9 @@ class H1Output {
   // Takes all or nothing (over the high mark), and writes at once what is large. Small parts wait for
   // flush().
   std::size_t body(ByteView bytes);
-  // Moves bytes of a body of known length from that stream into ours, at most so many; 0: they must be read. Only while nothing waits, so
-  // that order is kept; what our stream does not take at once stays in the kernel and leaves first.
-  std::size_t splice(ByteStream& from, std::size_t most);
+  // Moves bytes of a body of known length from that stream into ours, at most so many. Only while nothing waits, so that order is kept; what
+  // our stream does not take at once stays in the kernel and leaves first.
+  SpliceResult splice(ByteStream& from, std::size_t most);
   // False: fewer (or, before, more) bytes came than the framing promised. The message must then be broken
   // off.
   [[nodiscard]] bool end_body(const Headers* trailers);

@@ -75,9 +75,13 @@ void H1Server::on_readable() {
     set_reading(false);
     return;
   }
-  if (input_ == Input::body && request_body_ && splice_body(decoder_, request_body_, *stream_)) {
-    progress_at_ = worker_.loop.now();
-    return;
+  if (input_ == Input::body && request_body_) {
+    const SpliceResult spliced = splice_body(decoder_, request_body_, *stream_);
+    if (spliced.error != 0) return on_read_error();
+    if (spliced.bytes > 0) {
+      progress_at_ = worker_.loop.now();
+      return;
+    }
   }
   std::span<std::uint8_t> room = worker_.buffers.read_buffer();
   if (input_ == Input::head && long_body_) room = room.first(kHeadRead);

@@ -121,6 +121,7 @@ class H1Server final : public ServerConnection, private ByteStreamHandler, priva
   bool input_ended_ = false;  // FIN, where that does not mean gone
   bool held_is_new_ = false;  // held_ was not looked at yet
   bool sink_blocked_ = false;
+  bool waited_ = false;  // the output, when it was last looked at
   bool fin_due_ = false;
   bool failing_ = false;
   bool closed_told_ = false;
@@ -135,6 +136,7 @@ class H1Server final : public ServerConnection, private ByteStreamHandler, priva
   BodyPipe::Reader answer_body_;
   H1Output output_;
   std::uint64_t discarded_ = 0;
+  std::uint64_t sent_seen_ = 0;
 
   MonotonicTime deadline_ = kNever;  // the timer fires no later than that; moving it later costs nothing
   MonotonicTime progress_at_{};

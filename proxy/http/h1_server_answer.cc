@@ -99,10 +99,10 @@ std::size_t H1Server::on_body(ByteView bytes) {
 }
 
 SpliceResult H1Server::on_body_splice(ByteStream& from, std::size_t most) {
-  const std::size_t moved = output_.splice(from, most);
-  sink_blocked_ = !output_.may_take();
+  const SpliceResult done = output_.splice(from, most);
+  sink_blocked_ = done.blocked;
   if (!output_.empty() || output_.broken()) turn_.schedule();
-  return {moved, sink_blocked_};
+  return done;
 }
 
 void H1Server::on_body_end(const Headers* trailers) {
@@ -132,7 +132,6 @@ void H1Server::fail_soon(StreamError error) {
 }
 
 void H1Server::on_writable() {
-  progress_at_ = worker_.loop.now();
   output_.on_writable();
   after_output();
 }
@@ -154,6 +153,11 @@ void H1Server::after_output() {
   if (output_.broken()) {
     if (answer_ == Answer::none) return close();
     return fail(StreamError::write_failed);
+  }
+  if (output_.sent() != sent_seen_ || output_.waiting() != waited_) {  // what the client owes, it owes from now on
+    sent_seen_ = output_.sent();
+    waited_ = output_.waiting();
+    progress_at_ = worker_.loop.now();
   }
   if (output_.waiting()) expect_progress();
   if (sink_blocked_ && output_.may_take()) {

@@ -72,18 +72,18 @@ void BodyPipe::Writer::write(ByteView bytes) {
   pipe.offer();  // the sink may have resumed inside, or the writer may have been dropped there
 }
 
-std::size_t BodyPipe::Writer::splice(ByteStream& from, std::size_t most) {
+SpliceResult BodyPipe::Writer::splice(ByteStream& from, std::size_t most) {
   WEIR_CHECK(pipe_ != nullptr);
   BodyPipe& pipe = *pipe_;
   const CallIn call(pipe);
-  if (pipe.finished_ || pipe.abort_ != BodyAbort::none || !pipe.kept_.empty() || !pipe.may_offer()) return 0;
+  if (pipe.finished_ || pipe.abort_ != BodyAbort::none || !pipe.kept_.empty() || !pipe.may_offer()) return {};
   const SpliceResult done = pipe.sink_->on_body_splice(from, most);
-  if (done.bytes == 0) return 0;
+  if (done.bytes == 0) return done;
   pipe.written_ += done.bytes;
   pipe.taken_ += done.bytes;
   pipe.last_progress_ = pipe.loop_.now();
   pipe.sink_blocked_ = pipe.splice_waits_ = done.blocked;
-  return done.bytes;
+  return done;
 }
 
 void BodyPipe::Writer::finish(const Headers* trailers) {
@@ -143,6 +143,7 @@ void BodyPipe::Reader::resume() {
   WEIR_CHECK(pipe_ != nullptr);
   BodyPipe& pipe = *pipe_;
   const CallIn call(pipe);
+  if (pipe.splice_waits_) pipe.last_progress_ = pipe.loop_.now();  // what counted as taken has left the kernel's pipe only now
   pipe.sink_blocked_ = pipe.splice_waits_ = false;
   pipe.resumed_ = true;
   pipe.offer();

@@ -38,10 +38,11 @@ enum class BodyAbort : std::uint8_t {
 // Why a reader's side holds the flow; each reason is set and cleared by its owner alone.
 enum class PauseReason : std::uint8_t { sink = 1, replay = 2, fault = 4, exchange = 8 };
 
-// What a sink moved by itself, and whether it takes no more until it resumes.
+// What a sink moved by itself. Without bytes and without an error the stream is to be read.
 struct SpliceResult {
   std::size_t bytes = 0;
-  bool blocked = false;
+  bool blocked = false;  // it takes no more until it resumes
+  int error = 0;         // errno of the stream: the kernel tells it once, and a read after that would see an end
 };
 
 enum class BlockedBy : std::uint8_t { nobody, writer, reader };
@@ -51,8 +52,8 @@ class BodySink {
  public:
   // Takes a prefix of `bytes` and says how much; after taking less than all it calls Reader::resume() when it can take more.
   virtual std::size_t on_body(ByteView bytes) = 0;
-  // Takes at most so many bytes of the body out of the stream, without our memory between; 0: it can not, or nothing is there, and the
-  // writer reads. It calls nobody.
+  // Takes at most so many bytes of the body out of the stream, without our memory between; none where it can not, or nothing is there. It
+  // calls nobody.
   virtual SpliceResult on_body_splice(ByteStream& /*from*/, std::size_t /*most*/) { return {}; }
   virtual void on_body_end(const Headers* trailers) = 0;  // all bytes were taken; trailers (may be null) live during the call
   virtual void on_body_abort(BodyAbort reason) = 0;       // the writer broke off, or was dropped; bytes kept so far were delivered first
@@ -90,8 +91,8 @@ class BodyPipe {
 
     void set_source(BodySource* source);
     void write(ByteView bytes);
-    // Instead of a read and a write: how many bytes the sink took out of the stream, at most so many. 0: read them.
-    std::size_t splice(ByteStream& from, std::size_t most);
+    // Instead of a read and a write: the sink takes bytes out of the stream, at most so many, if it can.
+    SpliceResult splice(ByteStream& from, std::size_t most);
     void finish(const Headers* trailers = nullptr);  // clean end; trailers are copied into the arena if they must wait
     void abort(BodyAbort reason);
     void drop() {  // = abort(cancelled) unless finished or aborted

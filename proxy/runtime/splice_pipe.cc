@@ -75,8 +75,12 @@ std::unique_ptr<SplicePipe> SplicePipes::take(const ByteStream& from, const Byte
   if (lent_ >= kMost) return nullptr;
   std::unique_ptr<SplicePipe> pipe;
   if (free_.empty()) {
+    if (patience_ > 0 && --patience_ > 0) return nullptr;
     pipe = make_();
-    if (pipe == nullptr) return nullptr;
+    if (pipe == nullptr) {
+      patience_ = kPatience;
+      return nullptr;
+    }
   } else {
     pipe = std::move(free_.back());
     free_.pop_back();

@@ -3,7 +3,8 @@
 // until they have left; given back with bytes in it, it is closed, so that nobody gets the bytes of somebody else.
 //
 // The pool never waits and never fails loudly: where a stream has no descriptor (TLS), with kMost pipes out, or without descriptors or pages
-// left for one (pipe(7), pipe-user-pages-soft), take() gives none and the bytes are copied. Neither class is thread-safe. A process that
+// left for one (pipe(7), pipe-user-pages-soft), take() gives none and the bytes are copied; after a refusal of the kernel the next kPatience
+// calls do not ask it. Neither class is thread-safe. A process that
 // splices ignores SIGPIPE: splice(2) has no MSG_NOSIGNAL.
 #pragma once
 
@@ -34,6 +35,7 @@ class SplicePipes {
  public:
   static constexpr std::size_t kMost = 64;  // lent at once
   static constexpr std::size_t kKept = 8;   // free ones kept open
+  static constexpr int kPatience = 256;
 
   explicit SplicePipes(SplicePipeMaker make = make_kernel_pipe) : make_(make) {}
   std::unique_ptr<SplicePipe> take(const ByteStream& from, const ByteStream& to);
@@ -44,6 +46,7 @@ class SplicePipes {
   SplicePipeMaker make_;  // a simulated world has pipes of its own
   std::vector<std::unique_ptr<SplicePipe>> free_;
   std::size_t lent_ = 0;
+  int patience_ = 0;
 };
 
 }  // namespace weir

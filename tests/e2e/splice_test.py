@@ -130,7 +130,7 @@ class Splice(EndToEnd):
             self.assertIn(" 200 ", read_head(client)[0])
         self.assertEqual(got, [hashlib.sha256(body).digest()])
 
-    def broken_answer(self, end):
+    def broken_answer(self, end, detail):
         begun = threading.Event()
 
         def script(connection, number):
@@ -150,12 +150,14 @@ class Splice(EndToEnd):
                     self.assertNotEqual(more, b"", "a clean end after part of the body")
                     have += len(more)
             self.assertLessEqual(have, 2 * MIB)
+        line = wait_until(self.access_log, "the access log")[0]
+        self.assertEqual((line["failure"], line["detail"]), ("truncated", detail))
 
     def test_an_answer_that_ends_early_is_reset(self):
-        self.broken_answer(socket.socket.close)
+        self.broken_answer(socket.socket.close, "the upstream closed the connection too early")
 
     def test_an_answer_that_is_reset_is_reset(self):
-        self.broken_answer(reset)
+        self.broken_answer(reset, "the upstream reset the connection")
 
     def broken_upload(self, end):
         ended = []

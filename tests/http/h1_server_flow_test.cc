@@ -217,6 +217,28 @@ TEST_CASE("a client that does not read its answer is given up") {
   CHECK(is(*w.exchanges[0], StreamError::timeout));
 }
 
+TEST_CASE("a client that stands still later has all of the time again") {
+  H1World w;
+  w.script = [](TestExchange& e) { e.begin(200); };
+  SimPeer client(w.net, w.at);
+  client.send(kGet);
+  w.run();
+  TestExchange& e = *w.exchanges.at(0);
+  const std::string much(300'000, 'x');
+  client.pause_reading(true);
+  e.writer.write(as_bytes(much));
+  w.advance(500ms);
+  client.pause_reading(false);
+  w.advance(57s);
+  CHECK(client.received().size() > much.size());
+  client.pause_reading(true);
+  e.writer.write(as_bytes(much));
+  w.advance(59s);
+  CHECK(e.error == -1);
+  w.advance(2s);
+  CHECK(is(e, StreamError::timeout));
+}
+
 TEST_CASE("drain closes an idle connection at once and a busy one after its answer") {
   H1World w;
   SimPeer idle(w.net, w.at);

@@ -32,10 +32,13 @@ TEST_CASE("spliced bytes count as written and taken, and as progress") {
   PipeWorld w;
   SplicingSink sink;
   w.reader.set_sink(&sink);
-  sink.next.bytes = 1000;
+  sink.next.error = ECONNRESET;
+  CHECK(w.writer.splice(no_stream(), 5000).error == ECONNRESET);  // passed on
+  CHECK(w.pipe().bytes_written() == 0);
+  sink.next = {1000};
   w.loop.advance(std::chrono::seconds(3));
-  CHECK(w.writer.splice(no_stream(), 5000) == 1000);
-  CHECK(w.writer.splice(no_stream(), 300) == 300);
+  CHECK(w.writer.splice(no_stream(), 5000).bytes == 1000);
+  CHECK(w.writer.splice(no_stream(), 300).bytes == 300);
   CHECK(w.pipe().bytes_written() == 1300);
   CHECK(w.pipe().bytes_taken() == 1300);
   CHECK(w.pipe().last_progress() == w.loop.now());
@@ -53,15 +56,17 @@ TEST_CASE("a sink that waits for the kernel pauses the writer until it resumes")
   SplicingSink sink;
   w.reader.set_sink(&sink);
   sink.next = {700, true};
-  CHECK(w.writer.splice(no_stream(), 5000) == 700);
+  CHECK(w.writer.splice(no_stream(), 5000).bytes == 700);
   CHECK(w.writer.paused());
   CHECK(w.pipe().blocked_by() == BlockedBy::reader);
-  CHECK(w.writer.splice(no_stream(), 5000) == 0);  // not asked again
+  CHECK(w.writer.splice(no_stream(), 5000).bytes == 0);  // not asked again
   CHECK(sink.splices == 1);
   w.write("behind");  // pausing is lazy: it is kept, in order
   CHECK(sink.got.empty());
   CHECK(w.source.log.empty());
+  w.loop.advance(std::chrono::minutes(1));
   w.reader.resume();
+  CHECK(w.pipe().last_progress() == w.loop.now());  // the kernel's pipe has emptied
   CHECK(sink.got == "behind");
   CHECK(w.source.log == "R");
   CHECK_FALSE(w.writer.paused());
@@ -73,27 +78,27 @@ TEST_CASE("nothing is spliced past bytes that wait, a pause, or the lack of a re
   PipeWorld w;
   SplicingSink sink;
   sink.next.bytes = 10;
-  CHECK(w.writer.splice(no_stream(), 100) == 0);  // nobody reads yet
+  CHECK(w.writer.splice(no_stream(), 100).bytes == 0);  // nobody reads yet
   w.write("first");
   w.reader.set_sink(&sink);
-  CHECK(w.writer.splice(no_stream(), 100) == 0);  // "first" is told on the next turn
+  CHECK(w.writer.splice(no_stream(), 100).bytes == 0);  // "first" is told on the next turn
   w.loop.run_ready();
-  CHECK(w.writer.splice(no_stream(), 100) == 10);
+  CHECK(w.writer.splice(no_stream(), 100).bytes == 10);
   w.reader.pause(PauseReason::fault);
-  CHECK(w.writer.splice(no_stream(), 100) == 0);
+  CHECK(w.writer.splice(no_stream(), 100).bytes == 0);
   w.reader.unpause(PauseReason::fault);
   sink.room = 0;
   w.write("kept");
-  CHECK(w.writer.splice(no_stream(), 100) == 0);
+  CHECK(w.writer.splice(no_stream(), 100).bytes == 0);
   w.reader.drop();
-  CHECK(w.writer.splice(no_stream(), 100) == 0);
+  CHECK(w.writer.splice(no_stream(), 100).bytes == 0);
   CHECK(sink.splices == 1);
 }
 
 TEST_CASE("a plain sink is given no stream: its bytes are read") {
   PipeWorld w;
   w.reader.set_sink(&w.sink);
-  CHECK(w.writer.splice(no_stream(), 100) == 0);
+  CHECK(w.writer.splice(no_stream(), 100).bytes == 0);
   CHECK(w.pipe().bytes_written() == 0);
 }
 
@@ -102,7 +107,7 @@ TEST_CASE("a new sink does not wait for what the last one had") {
   SplicingSink first;
   first.next = {10, true};
   w.reader.set_sink(&first);
-  CHECK(w.writer.splice(no_stream(), 100) == 10);
+  CHECK(w.writer.splice(no_stream(), 100).bytes == 10);
   CHECK(w.writer.paused());
   w.reader.set_sink(&w.sink);
   CHECK_FALSE(w.writer.paused());

@@ -1,6 +1,7 @@
 // Pipes of the kernel between real sockets, and the pool that lends them.
 #include "proxy/runtime/splice_pipe.h"
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -22,6 +23,7 @@ class PairStream final : public test::StubStream {
     std::signal(SIGPIPE, SIG_IGN);
     REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd_) == 0);
   }
+  explicit PairStream(int descriptor) : fd_{descriptor, -1} { REQUIRE(descriptor >= 0); }
   ~PairStream() override {
     close(fd_[0]);
     close_far();
@@ -110,6 +112,27 @@ TEST_CASE("a peer that is gone is an error of the drain, and no signal") {
   CHECK(result.error == EPIPE);
 }
 
+TEST_CASE("a reset is an error of the fill, which the kernel tells once") {
+  const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  REQUIRE(bind(listener, reinterpret_cast<sockaddr*>(&address), size) == 0);
+  REQUIRE(listen(listener, 1) == 0);
+  REQUIRE(getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size) == 0);
+  const int far = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  REQUIRE(connect(far, reinterpret_cast<sockaddr*>(&address), size) == 0);
+  PairStream near(accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  const linger now{1, 0};
+  REQUIRE(setsockopt(far, SOL_SOCKET, SO_LINGER, &now, sizeof now) == 0);
+  close(far);
+  close(listener);
+  const IoResult result = make_kernel_pipe()->fill(near, 100);
+  CHECK(result.status == IoResult::Status::error);
+  CHECK(result.error == ECONNRESET);
+}
+
 TEST_CASE("the pool lends so many and no more, and keeps only empty ones") {
   PairStream from;
   PairStream to;
@@ -138,7 +161,9 @@ TEST_CASE("a stream without a descriptor, or a kernel without pipes, is no error
   CHECK(pipes.take(from, to) == nullptr);
   CHECK(pipes.take(to, from) == nullptr);
   SplicePipes none(make_none);
+  for (int i = 0; i < SplicePipes::kPatience; ++i) CHECK(none.take(from, from) == nullptr);
+  CHECK(made == 1);  // not asked again at once
   CHECK(none.take(from, from) == nullptr);
-  CHECK(made == 1);
+  CHECK(made == 2);
   CHECK(none.lent() == 0);
 }
