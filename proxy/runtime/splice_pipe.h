@@ -40,6 +40,7 @@ class SplicePipes {
   explicit SplicePipes(SplicePipeMaker make = make_kernel_pipe) : make_(make) {}
   std::unique_ptr<SplicePipe> take(const ByteStream& from, const ByteStream& to);
   void give_back(std::unique_ptr<SplicePipe> pipe);
+  void trim() { free_.clear(); }  // closes the free ones
   std::size_t lent() const { return lent_; }
 
  private:

@@ -116,6 +116,7 @@ void Worker::tidy() {
   buffers_.trim();
   arenas_.trim(kKeptArenas);
   context_.blocks.trim();
+  context_.splice_pipes.trim();
   services_->trim(kUnusedFor);
   for (const auto& one : listeners_) one->note_pauses();
   drop_left();

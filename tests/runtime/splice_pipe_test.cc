@@ -8,6 +8,7 @@
 #include <catch2/catch.hpp>
 #include <csignal>
 #include <cstring>
+#include <filesystem>
 #include <string>
 
 #include "tests/support/stub_stream.h"
@@ -151,6 +152,20 @@ TEST_CASE("the pool lends so many and no more, and keeps only empty ones") {
   CHECK(next->size() == 0);
   CHECK(next->drain(to).status == IoResult::Status::ok);
   CHECK(to.received().empty());
+}
+
+TEST_CASE("free pipes are kept open until they are trimmed") {
+  PairStream from;
+  PairStream to;
+  const auto open = [] { return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {}); };
+  const auto before = open();
+  SplicePipes pipes;
+  std::vector<std::unique_ptr<SplicePipe>> lent;
+  for (std::size_t i = 0; i < SplicePipes::kKept + 3; ++i) lent.push_back(pipes.take(from, to));
+  for (auto& pipe : lent) pipes.give_back(std::move(pipe));
+  CHECK(open() == before + static_cast<std::ptrdiff_t>(2 * SplicePipes::kKept));
+  pipes.trim();
+  CHECK(open() == before);
 }
 
 TEST_CASE("a stream without a descriptor, or a kernel without pipes, is no error") {
