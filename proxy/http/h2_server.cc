@@ -252,6 +252,7 @@ void H2Server::after_output() {
   if (state_ != State::open) return;
   if (!received_.empty() && !output_full() && !next_turn_.armed()) next_turn_.arm(Duration::zero());
   if (!must_pause()) set_reading(true);
+  if (draining_ && streams_.empty() && output_since_ != kNever) arm_by(output_since_ + kLingerTime);
   if (!output_.empty() || turn_.scheduled() || (!received_.empty() && !terminated_)) return;
   if (streams_.empty() && (draining_ || input_ended_)) {
     if (draining_ && go_away_ != GoAway::sent) return go_away();
@@ -352,7 +353,8 @@ MonotonicTime H2Server::next_deadline() {
   if (head_since_ != kNever) next = std::min(next, head_since_ + limits.request_headers);
   if (output_since_ != kNever) next = std::min(next, output_since_ + limits.body_progress);
   if (go_away_ == GoAway::notice) next = std::min(next, drain_since_ + kNoticeTime);
-  if (streams_.empty()) return draining_ ? next : std::min(next, idle_since_ + limits.idle);
+  if (streams_.empty() && draining_) return output_since_ == kNever ? next : std::min(next, output_since_ + kLingerTime);
+  if (streams_.empty()) return std::min(next, idle_since_ + limits.idle);
   MonotonicTime first = kNever;
   for (H2Stream* one = streams_.first(); one != nullptr; one = streams_.next(*one)) {
     first = std::min(first, one->due(limits.body_progress).value_or(now() + limits.body_progress));
@@ -373,6 +375,8 @@ void H2Server::on_overdue(MonotonicTime at) {
   }
   if (go_away_ == GoAway::notice && at >= drain_since_ + kNoticeTime) go_away();
   if (streams_.empty() && at >= idle_since_ + limits.idle) drain();
+  // Nothing is left but a goodbye, and the client does not take it.
+  if (streams_.empty() && draining_ && output_since_ != kNever && at >= output_since_ + kLingerTime) return close();
   H2Stream* next = nullptr;
   for (H2Stream* one = streams_.first(); one != nullptr; one = next) {
     next = streams_.next(*one);

@@ -443,6 +443,21 @@ TEST_CASE("h2: an idle connection that is drained closes at once; one that is to
   CHECK(w.connections[1]->closed == 1);
 }
 
+TEST_CASE("h2: a drain does not wait for a client that does not take its goodbye") {
+  using namespace frames;
+  H2World w;
+  w.net.conditions().window = 30;  // less than our SETTINGS
+  SimPeer client(w.net, w.at);
+  client.pause_reading(true);
+  client.send(preface());
+  w.run();
+  w.connection().codec->drain();
+  w.advance(std::chrono::seconds(4));
+  CHECK(w.connections[0]->closed == 0);
+  w.advance(std::chrono::seconds(2));
+  CHECK(w.connections[0]->closed == 1);
+}
+
 TEST_CASE("h2: a client that goes ends all its exchanges; where half-close is allowed, those with whole requests go on") {
   for (const bool half_close : {false, true}) {
     CAPTURE(half_close);
