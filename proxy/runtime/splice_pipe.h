@@ -3,9 +3,8 @@
 // until they have left; given back with bytes in it, it is closed, so that nobody gets the bytes of somebody else.
 //
 // The pool never waits and never fails loudly: where a stream has no descriptor (TLS), with kMost pipes out, or without descriptors or pages
-// left for one (pipe(7), pipe-user-pages-soft), take() gives none and the bytes are copied; after a refusal of the kernel the next kPatience
-// calls do not ask it. Neither class is thread-safe. A process that
-// splices ignores SIGPIPE: splice(2) has no MSG_NOSIGNAL.
+// left for one (pipe(7), pipe-user-pages-soft), take() gives none and the bytes are copied; after a refusal the kernel is not asked again for
+// kPatience calls. Neither class is thread-safe. A process that splices ignores SIGPIPE: splice(2) has no MSG_NOSIGNAL.
 #pragma once
 
 #include <cstddef>
