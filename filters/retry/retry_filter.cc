@@ -57,22 +57,12 @@ bool method_allowed(const RetryMethods& methods, const Request& request) {
   return request.head == nullptr ? methods.rule == RetryMethods::Rule::any : methods.allow(*request.head);
 }
 
-struct EndInArena {
-  template <class T>
-  void operator()(T* object) const {
-    object->~T();
-  }
-};
-
 }  // namespace
 
 class RetryCall final : public Call, public Caller {
  public:
   RetryCall(ExchangeContext& exchange, Caller& caller, const RetryLink& link, Request&& request)
-      : Call(exchange, caller),
-        link_(link),
-        request_(std::move(request)),
-        backoff_(exchange.loop(), Callback::to<&RetryCall::start_try>(this)) {
+      : Call(exchange, caller), link_(link), request_(std::move(request)) {
     if (request_.body) {
       replay_.reset(exchange.arena.make<ReplayBody>(exchange, std::move(request_.body), link.config_.max_replay));
     }
@@ -99,21 +89,22 @@ class RetryCall final : public Call, public Caller {
 
   void on_response(Response&& response) override {
     if (shall_hold(response)) return hold(std::move(response));
-    const RetryDecision decision = decide(end_of(response, exchange()), response.endpoint);
+    const RetryDecision decision = decide(end_of(response, exchange()));
     if (decision.verdict == Verdict::pass) return release(std::move(response));
+    const std::uint32_t endpoint = response.endpoint;
     {
       const Response discarded = std::move(response);  // the reader goes first: the upstream may drain what is left
     }
-    again(decision);
+    again(decision, endpoint);
   }
 
   void on_end(const End& end) override {
     if (!held_ || !held_->holding()) return tell_end(end);
     if (!held_->message_began()) {
-      const RetryDecision decision = decide(end.clean() ? end_of(end.trailers) : end_of(*end.failure), held_->endpoint());
+      const RetryDecision decision = decide(end.clean() ? end_of(end.trailers) : end_of(*end.failure));
       if (decision.verdict != Verdict::pass) {
         held_->drop();
-        return again(decision);
+        return again(decision, held_->endpoint());
       }
       if (!end.clean()) {  // nothing was told: a failure it can still be
         held_->drop();
@@ -126,14 +117,14 @@ class RetryCall final : public Call, public Caller {
   }
 
   void on_failure(const Failure& failure) override {
-    const RetryDecision decision = decide(end_of(failure), 0);
+    const RetryDecision decision = decide(end_of(failure));
     if (decision.verdict == Verdict::pass) return tell_failure(failure);
-    again(decision);
+    again(decision, 0);
   }
 
  private:
   void silence() noexcept override {
-    backoff_.disarm();
+    if (backoff_) backoff_->disarm();
     inner_.reset();
     if (held_) held_->drop();
     if (replay_) replay_->drop();
@@ -166,8 +157,7 @@ class RetryCall final : public Call, public Caller {
   }
 
   // The policy's decision, with the budget charged last; noted.
-  RetryDecision decide(const TryEnd& end, std::uint32_t endpoint) {
-    remember_endpoint(endpoint);
+  RetryDecision decide(const TryEnd& end) {
     RetryState state;
     state.tries = tries_;
     state.resent = resent_;
@@ -188,7 +178,8 @@ class RetryCall final : public Call, public Caller {
     return decision;
   }
 
-  void again(const RetryDecision& decision) {
+  void again(const RetryDecision& decision, std::uint32_t endpoint) {
+    remember_endpoint(endpoint);
     if (decision.verdict == Verdict::resend) {
       resent_ = true;
     } else {
@@ -197,25 +188,28 @@ class RetryCall final : public Call, public Caller {
     ++request_.attempt;
     inner_.reset();
     if (replay_) replay_->end_try();
-    backoff_.arm(decision.delay);
+    if (!backoff_) backoff_.reset(exchange().arena.make<Timer>(exchange().loop(), Callback::to<&RetryCall::start_try>(this)));
+    backoff_->arm(decision.delay);
   }
 
   void remember_endpoint(std::uint32_t endpoint) {
     if (endpoint == 0 && exchange().attempts != attempts_before_) endpoint = exchange().last_attempt->endpoint_id;
     if (endpoint == 0) return;
-    PickContext& pick = request_.pick;
-    for (std::size_t i = 0; i < pick.tried_count; ++i) {
-      if (pick.tried[i] == endpoint) return;
+    if (tried_ == nullptr) {
+      const TriedEndpoints* const outer = request_.pick.tried;  // of a retry around this one
+      tried_ = exchange().arena.make<TriedEndpoints>(outer == nullptr ? TriedEndpoints() : *outer);
+      request_.pick.tried = tried_;
     }
-    if (pick.tried_count < PickContext::kMaxTried) pick.tried[pick.tried_count++] = endpoint;
+    tried_->add(endpoint);
   }
 
   const RetryLink& link_;
   Request request_;  // what each try is made from; its body is in replay_
-  std::unique_ptr<ReplayBody, EndInArena> replay_;
-  std::unique_ptr<HeldAnswer, EndInArena> held_;  // made when the first one is held
+  ArenaPtr<ReplayBody> replay_;
+  ArenaPtr<HeldAnswer> held_;  // made when the first one is held
   CallPtr inner_;
-  Timer backoff_;
+  ArenaPtr<Timer> backoff_;          // made with the first retry
+  TriedEndpoints* tried_ = nullptr;  // likewise
   std::uint32_t tries_ = 1;
   std::uint16_t attempts_before_ = 0;
   bool charged_ = false;  // for a retry that has not begun

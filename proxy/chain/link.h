@@ -19,6 +19,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 
 #include "proxy/base/check.h"
 #include "proxy/chain/exchange_context.h"
@@ -30,11 +31,30 @@ namespace weir {
 
 enum class RequestKind : std::uint8_t { http, stream };
 
+// Ids of endpoints that were tried before, the first few; by whoever starts again.
+class TriedEndpoints {
+ public:
+  static constexpr std::size_t kMost = 8;
+  bool has(std::uint32_t id) const {
+    for (std::size_t i = 0; i < count_; ++i) {
+      if (ids_[i] == id) return true;
+    }
+    return false;
+  }
+  void add(std::uint32_t id) {
+    if (count_ < kMost && !has(id)) ids_[count_++] = id;
+  }
+  std::span<const std::uint32_t> ids() const { return {ids_, count_}; }
+
+ private:
+  std::uint32_t ids_[kMost] = {};
+  std::size_t count_ = 0;
+};
+
 struct PickContext {  // for the balancer
-  static constexpr std::size_t kMaxTried = 8;
-  std::uint32_t tried[kMaxTried] = {};  // endpoint ids tried before, to be avoided where another is usable
-  std::uint8_t tried_count = 0;
   std::uint64_t hash = 0;
+  const TriedEndpoints* tried = nullptr;  // to be avoided where another is usable; null: none
+  bool was_tried(std::uint32_t id) const { return tried != nullptr && tried->has(id); }
 };
 
 struct Request {

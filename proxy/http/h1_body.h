@@ -26,6 +26,13 @@ class H1BodyDecoder {
   std::size_t skippable() const;
   void skip(std::size_t size);
 
+  // The body is over and told: of it nothing is left, and nothing is framed.
+  void forget() {
+    trailers_ = nullptr;
+    framing_ = BodyFraming::none;
+    state_ = State::ended;
+  }
+
   const Headers* trailers() const { return trailers_; }  // after end; null when there are none
   const Rule* rule() const { return rule_; }
   bool ends_at_close() const { return framing_ == BodyFraming::until_close; }

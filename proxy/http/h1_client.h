@@ -4,6 +4,7 @@
 // answered to its last byte, and never reuses a connection whose state is in doubt.
 #pragma once
 
+#include "proxy/base/cache_line.h"
 #include "proxy/http/codec.h"
 #include "proxy/http/h1_body.h"
 #include "proxy/http/h1_output.h"
@@ -26,7 +27,7 @@ class H1ClientStream final : public ClientStream {
   bool response_started_ = false;
 };
 
-class H1Client final : public ClientConnection, private ByteStreamHandler, private BodySource, private BodySink {
+class alignas(kCacheLine) H1Client final : public ClientConnection, private ByteStreamHandler, private BodySource, private BodySink {
  public:
   H1Client(WorkerContext& worker, std::unique_ptr<ByteStream> stream, ClientConnectionHandler& handler,
            const ClientConnectionOptions& options);
@@ -69,6 +70,7 @@ class H1Client final : public ClientConnection, private ByteStreamHandler, priva
   std::size_t feed_body(ByteView in);
   char* whole_head(std::span<std::uint8_t> last_part, std::size_t size);
   void take_head(char* head, std::size_t size, std::size_t readable_after);
+  void read_head(Arena& scratch, char* head, std::size_t size, std::size_t readable_after);
   void begin_answer(ResponseHead& head, const ResponseFacts& facts);
   void on_fin();
   void on_read_error();
@@ -86,10 +88,10 @@ class H1Client final : public ClientConnection, private ByteStreamHandler, priva
   void drop_request_body();
   void close();
 
+  // In the order of use, as in H1Server.
   WorkerContext& worker_;
   const std::unique_ptr<ByteStream> stream_;
   ClientConnectionHandler& pool_;
-  const ClientConnectionOptions options_;
   ClientStreamHandler* handler_ = nullptr;
   H1ClientStream* handle_ = nullptr;
   std::uint64_t opened_ = 0;
@@ -109,17 +111,18 @@ class H1Client final : public ClientConnection, private ByteStreamHandler, priva
   bool long_body_ = false;  // of the last answer
   bool left_over_ = false;  // bytes came behind the answer
 
-  Bytes held_;  // an answer's head in part
-  HeadFinder finder_{SectionKind::response};
-  H1BodyDecoder decoder_;
-  ArenaHold arena_hold_;
   Arena* arena_ = nullptr;
+  ArenaHold arena_hold_;
   BodyPipe::Writer answer_body_;
   BodyPipe::Reader request_body_;
+  HeadFinder finder_{SectionKind::response};
   H1Output output_;
-  std::uint64_t drained_ = 0;
+  H1BodyDecoder decoder_;
+  Bytes held_;  // an answer's head in part
+  const ClientConnectionOptions options_;
   Timer timer_;
   Deferred turn_;
+  std::uint64_t drained_ = 0;
 };
 
 }  // namespace weir

@@ -28,11 +28,11 @@ H1Server::H1Server(WorkerContext& worker, std::unique_ptr<ByteStream> stream, Se
     : worker_(worker),
       stream_(std::move(stream)),
       connection_(handler),
-      options_(options),
-      held_(worker.buffers),
       output_(*stream_, worker.buffers, &worker.splice_pipes),
+      turn_(worker.loop, Callback::to<&H1Server::on_turn>(this)),
       timer_(worker.loop, Callback::to<&H1Server::on_timer>(this)),
-      turn_(worker.loop, Callback::to<&H1Server::on_turn>(this)) {}
+      options_(options),
+      held_(worker.buffers) {}
 
 void H1Server::start() {
   stream_->set_handler(this);

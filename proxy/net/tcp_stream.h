@@ -5,6 +5,7 @@
 
 #include <memory>
 
+#include "proxy/base/cache_line.h"
 #include "proxy/runtime/byte_stream.h"
 #include "proxy/runtime/event_loop.h"
 
@@ -15,7 +16,7 @@ struct SocketOptions {
   Duration user_timeout = std::chrono::seconds(20);
 };
 
-class TcpStream final : public ByteStream, private IoHandler {
+class alignas(kCacheLine) TcpStream final : public ByteStream, private IoHandler {
  public:
   // Takes a non-blocking, connected descriptor over. Sets TCP_NODELAY and TCP_USER_TIMEOUT.
   TcpStream(EventLoop& loop, int descriptor, Address peer, const SocketOptions& options);

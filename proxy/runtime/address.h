@@ -38,10 +38,10 @@ class Address {
     sockaddr_storage any;
     sockaddr_un path;
   };
-  Storage storage_{};
-  socklen_t size_ = 0;
   Family family_ = Family::none;
+  socklen_t size_ = 0;
   std::string text_;
+  Storage storage_{};  // last: large, and rarely looked at
 };
 
 }  // namespace weir

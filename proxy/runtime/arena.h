@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <new>
 #include <string_view>
 #include <utility>
@@ -77,6 +78,16 @@ class ArenaHold {
  private:
   Arena* arena_ = nullptr;
 };
+
+// Owns an object in an arena: ends its life, but the memory is the arena's. For parts that few exchanges need.
+struct EndInArena {
+  template <class T>
+  void operator()(T* object) const {
+    object->~T();
+  }
+};
+template <class T>
+using ArenaPtr = std::unique_ptr<T, EndInArena>;
 
 // The worker's free list of blocks. The worker owns it; it outlives every arena. trim() gives back what a burst left behind.
 class ArenaPool {

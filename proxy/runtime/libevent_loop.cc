@@ -14,6 +14,7 @@
 #include <mutex>
 #include <vector>
 
+#include "proxy/base/cache_line.h"
 #include "proxy/base/check.h"
 #include "proxy/runtime/libevent_memory.h"
 #include "proxy/runtime/timer_wheel.h"
@@ -29,9 +30,12 @@ std::int64_t read_clock(clockid_t clock) {
 
 class LibeventLoop;
 
-class LibeventWatch final : public IoWatch {
+// What an event needs is in its first two cache lines: the handler and the event, whose loop is the one that runs.
+class alignas(kCacheLine) LibeventWatch final : public IoWatch {
  public:
-  LibeventWatch(LibeventLoop& loop, event_base* base, int fd, IoHandler& handler);
+  LibeventWatch(event_base* base, int fd, IoHandler& handler) : handler_(handler) {
+    event_assign(&read_, base, fd, EV_READ | EV_PERSIST, &LibeventWatch::on_event, this);
+  }
   ~LibeventWatch() override {
     if (reading_) event_del(&read_);
     if (write_ != nullptr) event_del(write_.get());
@@ -52,7 +56,6 @@ class LibeventWatch final : public IoWatch {
 
  private:
   static void on_event(evutil_socket_t, short what, void* self);
-  LibeventLoop& loop_;
   IoHandler& handler_;
   event read_{};
   std::unique_ptr<event> write_;
@@ -72,7 +75,8 @@ class LibeventLoop final : public RealLoop {
     }
     return wall_;
   }
-  std::unique_ptr<IoWatch> watch(int fd, IoHandler& handler) override { return std::make_unique<LibeventWatch>(*this, base_, fd, handler); }
+  std::unique_ptr<IoWatch> watch(int fd, IoHandler& handler) override { return std::make_unique<LibeventWatch>(base_, fd, handler); }
+  static LibeventLoop& running() { return *running_; }  // on this thread; inside its callbacks
   void post(std::function<void()> task) override;
   void run() override;
   void stop() override {
@@ -113,6 +117,7 @@ class LibeventLoop final : public RealLoop {
   static void at_posted(evutil_socket_t, short, void* self) { static_cast<LibeventLoop*>(self)->on_posted(); }
   static void at_signal(evutil_socket_t, short, void* self) { static_cast<LibeventLoop*>(self)->on_signal(); }
 
+  static thread_local LibeventLoop* running_;
   event_base* base_;
   TimerWheel wheel_;
   MonotonicTime wheel_armed_for_ = kNever;
@@ -133,14 +138,12 @@ class LibeventLoop final : public RealLoop {
   std::function<void(int)> signal_handler_;
 };
 
-LibeventWatch::LibeventWatch(LibeventLoop& loop, event_base* base, int fd, IoHandler& handler) : loop_(loop), handler_(handler) {
-  event_assign(&read_, base, fd, EV_READ | EV_PERSIST, &LibeventWatch::on_event, this);
-}
+thread_local LibeventLoop* LibeventLoop::running_ = nullptr;
 
 void LibeventWatch::on_event(evutil_socket_t, short what, void* self) {
   auto* watch = static_cast<LibeventWatch*>(self);
   // The handler may end the watch: nothing of it is touched after the call.
-  watch->loop_.dispatch([&] { (what & EV_WRITE) != 0 ? watch->handler_.on_writable() : watch->handler_.on_readable(); });
+  LibeventLoop::running().dispatch([&] { (what & EV_WRITE) != 0 ? watch->handler_.on_writable() : watch->handler_.on_readable(); });
 }
 
 event_base* make_base() {
@@ -180,6 +183,7 @@ void LibeventLoop::run() {
   if (stopped_.load(std::memory_order_acquire)) return;
   dispatch([] {});                                       // what was deferred, buried or armed before the loop ran
   if (stopped_.load(std::memory_order_acquire)) return;  // there already: libevent forgets a break made before its loop
+  running_ = this;
   event_base_loop(base_, EVLOOP_NO_EXIT_ON_EMPTY);
 }
 

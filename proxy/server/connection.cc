@@ -24,7 +24,7 @@ class RetiredCodec final : private Buried {
 
 Connection::Connection(ExchangeHost& host, ConnectionOwner& owner, std::unique_ptr<ByteStream> stream,
                        const ServerConnectionOptions& options)
-    : host_(host), owner_(owner), client_(stream->peer_address()), tls_(stream->tls()) {
+    : host_(host), owner_(owner), tls_(stream->tls()), client_(stream->peer_address()) {
   if (tls_ != nullptr && tls_->alpn == "h2") {
     codec_ = make_h2_server(host.worker, std::move(stream), *this, options, Bytes(host.worker.buffers));
   } else {

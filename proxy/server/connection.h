@@ -7,6 +7,7 @@
 
 #include <memory>
 
+#include "proxy/base/cache_line.h"
 #include "proxy/base/intrusive_list.h"
 #include "proxy/http/codec.h"
 #include "proxy/server/exchange.h"
@@ -24,7 +25,7 @@ class ConnectionOwner {
   ~ConnectionOwner() = default;
 };
 
-class Connection final : public ListNode, private Buried, private ServerConnectionHandler {
+class alignas(kCacheLine) Connection final : public ListNode, private Buried, private ServerConnectionHandler {
  public:
   Connection(ExchangeHost& host, ConnectionOwner& owner, std::unique_ptr<ByteStream> stream, const ServerConnectionOptions& options);
   ~Connection() override;
@@ -45,11 +46,11 @@ class Connection final : public ListNode, private Buried, private ServerConnecti
 
   ExchangeHost& host_;
   ConnectionOwner& owner_;
-  Address client_;
   const TlsInfo* tls_;  // the stream's, which the codec owns; null: clear text
   IntrusiveList<Exchange> exchanges_;
   std::unique_ptr<ServerConnection> codec_;
   bool closed_ = false;
+  Address client_;
 };
 
 }  // namespace weir

@@ -16,11 +16,6 @@ constexpr int kMostSkips = 64;               // of endpoints that are left cold:
 constexpr double kClearlyBetter = 1.25;
 constexpr std::size_t kMostPlaces = 1024;  // of a hash circle that one pick looks at
 
-bool tried(const PickContext& context, std::uint32_t id) {
-  const auto* end = context.tried + context.tried_count;
-  return std::find(context.tried, end, id) != end;
-}
-
 }  // namespace
 
 void Balancer::reset(const EndpointSet& set, Random& random) {
@@ -40,14 +35,14 @@ void Balancer::reset(const EndpointSet& set, Random& random) {
 Balancer::Candidates Balancer::find_candidates(const EndpointSet& set, const PickContext& context, bool any_unusable, MonotonicTime now) {
   Candidates found;
   found.count = set.size();
-  if (!any_unusable && context.tried_count == 0) return found;
+  if (!any_unusable && context.tried == nullptr) return found;
 
   std::size_t usable = 0;
   std::size_t fresh = 0;  // usable and not tried before
   for (std::size_t i = 0; i < set.size(); ++i) {
     const Endpoint& endpoint = *set.slots[i].endpoint;
     const bool is_usable = !any_unusable || endpoint.usable(now);
-    const bool is_tried = tried(context, endpoint.id);
+    const bool is_tried = context.was_tried(endpoint.id);
     eligible_[i] = static_cast<std::uint8_t>((is_usable ? 1 : 0) | (is_tried ? 0 : 2));
     usable += is_usable ? 1 : 0;
     fresh += is_usable && !is_tried ? 1 : 0;

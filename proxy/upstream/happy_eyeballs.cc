@@ -1,7 +1,5 @@
 #include "proxy/upstream/happy_eyeballs.h"
 
-#include <algorithm>
-
 namespace weir {
 namespace {
 
@@ -9,11 +7,6 @@ HappyEyeballs::Family other(HappyEyeballs::Family family) {
   using Family = HappyEyeballs::Family;
   if (family == Family::ipv4) return Family::ipv6;
   return family == Family::ipv6 ? Family::ipv4 : Family::none;
-}
-
-bool tried(const PickContext& context, std::uint32_t id) {
-  const auto* end = context.tried + context.tried_count;
-  return std::find(context.tried, end, id) != end;
 }
 
 }  // namespace
@@ -27,7 +20,7 @@ std::size_t HappyEyeballs::pick_other(const EndpointSet& set, std::size_t first,
     std::uint64_t sum = 0;
     for (std::size_t i = 0; i < set.size(); ++i) {
       const Endpoint& endpoint = *set.slots[i].endpoint;
-      if (endpoint.address.family() != wanted || !endpoint.usable(now) || tried(context, endpoint.id) != again) continue;
+      if (endpoint.address.family() != wanted || !endpoint.usable(now) || context.was_tried(endpoint.id) != again) continue;
       sum += set.slots[i].weight;
       if (random.below(sum) < set.slots[i].weight) picked = i;  // so that each is kept with its share of the sum
     }

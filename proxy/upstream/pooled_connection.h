@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "proxy/base/cache_line.h"
 #include "proxy/base/intrusive_list.h"
 #include "proxy/http/codec.h"
 #include "proxy/runtime/byte_stream.h"
@@ -22,7 +23,7 @@ class ServicePool;
 class PoolWaiter;
 struct EndpointPool;
 
-class PooledConnection final : public ListNode, private ByteStreamHandler, private ClientConnectionHandler {
+class alignas(kCacheLine) PooledConnection final : public ListNode, private ByteStreamHandler, private ClientConnectionHandler {
  public:
   PooledConnection(ServicePool& owner, EndpointPool& pool, EventLoop& loop, Protocol protocol, std::uint32_t seats);
 

@@ -38,12 +38,17 @@ std::string_view detail_of(const ClientFailure& failure) {
 }  // namespace
 
 UpstreamCall::UpstreamCall(ExchangeContext& exchange, Caller& caller, UpstreamLink& link, Request&& request)
-    : Call(exchange, caller),
-      link_(link),
-      request_(std::move(request)),
-      later_(exchange.loop(), Callback::to<&UpstreamCall::on_later>(this)),
-      too_long_(exchange.loop(), Callback::to<&UpstreamCall::on_waited_too_long>(this)),
-      second_(*this) {}
+    : Call(exchange, caller), link_(link), request_(std::move(request)) {}
+
+UpstreamCall::Waiting::Waiting(UpstreamCall& call)
+    : later(call.exchange().loop(), Callback::to<&UpstreamCall::on_later>(&call)),
+      too_long(call.exchange().loop(), Callback::to<&UpstreamCall::on_waited_too_long>(&call)),
+      second(call) {}
+
+UpstreamCall::Waiting& UpstreamCall::waiting() {
+  if (!waiting_) waiting_.reset(exchange().arena.make<Waiting>(*this));
+  return *waiting_;
+}
 
 UpstreamCall::Second::Second(UpstreamCall& call) : delay(call.exchange().loop(), Callback::to<&Second::on_delay>(this)), call_(call) {}
 
@@ -81,7 +86,7 @@ void UpstreamCall::pick() {
   if (!may_wait()) return;
   state_ = State::connection;
   link_.pool().wait(*pool, *this);
-  if (link_.view().endpoints.dual_stack) second_.delay.arm(HappyEyeballs::kAttemptDelay);
+  if (link_.view().endpoints.dual_stack) waiting_->second.delay.arm(HappyEyeballs::kAttemptDelay);
 }
 
 // The try is at this endpoint now.
@@ -103,13 +108,14 @@ bool UpstreamCall::may_wait() {
   }
   if (taken == HostLimit::Taken::over) link_.metrics().limit_over("pending");
   pending_ = true;
-  too_long_.arm(link_.view().config.pending_timeout);
+  waiting().too_long.arm(link_.view().config.pending_timeout);
   return true;
 }
 
 void UpstreamCall::wait_is_over() {
-  too_long_.disarm();
-  second_.delay.disarm();
+  if (!waiting_) return;
+  waiting_->too_long.disarm();
+  waiting_->second.delay.disarm();
   if (!pending_) return;
   pending_ = false;
   link_.service().pending().give_back();
@@ -117,7 +123,7 @@ void UpstreamCall::wait_is_over() {
 
 void UpstreamCall::on_endpoints() {
   state_ = State::picking;
-  later_.schedule();
+  waiting_->later.schedule();
 }
 
 void UpstreamCall::on_waited_too_long() {
@@ -126,7 +132,7 @@ void UpstreamCall::on_waited_too_long() {
     return fail({.kind = FailureKind::no_endpoint, .detail = "the service's names were not resolved in time"});
   }
   if (state_ != State::connection) return;
-  const bool connecting = has_connect() || second_.has_connect();
+  const bool connecting = has_connect() || waiting_->second.has_connect();
   leave_pools();
   if (connecting) note_latency(true);
   // Its connect goes on without it, and is counted against the endpoint if it fails.
@@ -138,16 +144,17 @@ void UpstreamCall::on_waited_too_long() {
 void UpstreamCall::on_no_connection(FailureKind kind, std::string_view detail) {
   if (!shares_failure()) link_.pool().record_failure(*pool_, generation_, kind);
   note_latency(true);
-  if (second_.linked()) return move_to_second();
+  if (second_waits()) return move_to_second();
   if (!go_beside()) return fail_to_connect(kind, detail);
   move_to_second();
   if (PooledConnection* idle = link_.pool().take(*pool_)) return send(*idle);
-  link_.pool().wait(*pool_, second_);
+  link_.pool().wait(*pool_, waiting_->second);
 }
 
 void UpstreamCall::on_no_second_connection(FailureKind kind, std::string_view detail) {
-  if (!second_.shares_failure()) link_.pool().record_failure(*second_.pool, second_.generation, kind);
-  if (link_.weighs_latency()) second_.pool->endpoint->latency.observe_failure(now() - picked_at_, now());
+  const Second& second = waiting_->second;
+  if (!second.shares_failure()) link_.pool().record_failure(*second.pool, second.generation, kind);
+  if (link_.weighs_latency()) second.pool->endpoint->latency.observe_failure(now() - picked_at_, now());
   if (!linked()) fail_to_connect(kind, detail);  // else the first one may still be made
 }
 
@@ -155,7 +162,7 @@ void UpstreamCall::fail_to_connect(FailureKind kind, std::string_view detail) {
   judged_ = true;
   const bool late = kind == FailureKind::connect_timeout;
   std::string_view said = late ? "connecting took too long" : "connecting failed";
-  if (was_mute() || second_.was_mute())
+  if (was_mute() || waiting_->second.was_mute())
     said = late ? "connected, but no HTTP/2 was spoken in time" : "connected, but HTTP/2 was not spoken";
   if (!detail.empty()) said = exchange().arena.copy(detail);
   fail({.kind = kind, .detail = said});
@@ -163,27 +170,30 @@ void UpstreamCall::fail_to_connect(FailureKind kind, std::string_view detail) {
 
 void UpstreamCall::on_connect_is_slow() {
   if (state_ != State::connection || !linked()) return;
-  if (!has_connect()) return second_.delay.arm(HappyEyeballs::kAttemptDelay);  // it waits for room, not for an answer
+  Second& second = waiting_->second;
+  if (!has_connect()) return second.delay.arm(HappyEyeballs::kAttemptDelay);  // it waits for room, not for an answer
   if (!go_beside()) return;
-  if (PooledConnection* idle = link_.pool().take(*second_.pool)) return on_second_connection(*idle);
-  link_.pool().wait(*second_.pool, second_);
+  if (PooledConnection* idle = link_.pool().take(*second.pool)) return on_second_connection(*idle);
+  link_.pool().wait(*second.pool, second);
 }
 
 // Finds the second endpoint, once a try. False: there is none.
 bool UpstreamCall::go_beside() {
   if (beside_) return false;
-  second_.pool = link_.pick_beside(*pool_, request_.pick);
-  if (second_.pool == nullptr) return false;
+  Second& second = waiting_->second;
+  second.pool = link_.pick_beside(*pool_, request_.pick);
+  if (second.pool == nullptr) return false;
   beside_ = true;
-  second_.pool->endpoint->attempts.fetch_add(1, std::memory_order_relaxed);
-  second_.generation = second_.pool->endpoint->generation.load(std::memory_order_relaxed);
+  second.pool->endpoint->attempts.fetch_add(1, std::memory_order_relaxed);
+  second.generation = second.pool->endpoint->generation.load(std::memory_order_relaxed);
   return true;
 }
 
 void UpstreamCall::move_to_second() {
-  if (pool_ == second_.pool) return;
-  choose(*second_.pool);
-  generation_ = second_.generation;
+  const Second& second = waiting_->second;
+  if (pool_ == second.pool) return;
+  choose(*second.pool);
+  generation_ = second.generation;
   picked_at_ = now();
 }
 
@@ -198,7 +208,7 @@ void UpstreamCall::on_second_connection(PooledConnection& connection) {
 
 void UpstreamCall::leave_pools() {
   if (linked()) link_.pool().leave(*this);
-  if (second_.linked()) link_.pool().leave(second_);
+  if (second_waits()) link_.pool().leave(waiting_->second);
 }
 
 void UpstreamCall::fail_later(FailureKind kind, std::string_view detail) {
@@ -206,7 +216,7 @@ void UpstreamCall::fail_later(FailureKind kind, std::string_view detail) {
   failure_detail_ = detail;
   end_attempt(kind, false);
   state_ = State::failing;
-  later_.schedule();
+  waiting().later.schedule();
 }
 
 void UpstreamCall::on_later() {
@@ -371,7 +381,7 @@ FailureKind UpstreamCall::dropped_for() const {
 }
 
 void UpstreamCall::silence() noexcept {
-  later_.cancel();
+  if (waiting_) waiting_->later.cancel();
   const State state = state_;
   const bool asked = state == State::streaming || (state == State::connection && has_connect());
   if (state == State::connection) leave_pools();

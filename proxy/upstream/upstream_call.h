@@ -41,6 +41,16 @@ class UpstreamCall final : public Call, public PoolWaiter, private ClientStreamH
     UpstreamCall& call_;
   };
 
+  // What most tries never need: they find an endpoint and a connection at once.
+  struct Waiting {
+    explicit Waiting(UpstreamCall& call);
+    Deferred later;
+    Timer too_long;
+    Second second;
+  };
+  Waiting& waiting();  // made when it is first needed
+  bool second_waits() const { return waiting_ && waiting_->second.linked(); }
+
   void silence() noexcept override;
   // PoolWaiter
   void on_connection(PooledConnection& connection) override;
@@ -95,9 +105,7 @@ class UpstreamCall final : public Call, public PoolWaiter, private ClientStreamH
   bool judged_ = false;                           // outlier detection has heard of this try
   FailureKind failure_kind_ = FailureKind::none;  // of State::failing
   std::string_view failure_detail_;
-  Deferred later_;
-  Timer too_long_;
-  Second second_;
+  ArenaPtr<Waiting> waiting_;
 };
 
 }  // namespace weir

@@ -102,6 +102,22 @@ TEST_CASE("failed tries are repeated, elsewhere, after a wait, and the client se
   CHECK(s.world.metric("weir_filter_decisions_total", {"decision=retried"}) == 2);
 }
 
+TEST_CASE("of two retries the inner one avoids what was tried before its own tries") {
+  RetryConfig config = usual();
+  config.max_attempts = 2;
+  Setup s(config);
+  RetryLink outer(s.config, s.fixture.context(), *s.link);
+  s.fake.then(reset().at_endpoint(4)).then(reset().at_endpoint(9)).then(reset().at_endpoint(5)).then(FakeAnswer::ok());
+  TestExchange exchange(s.world);
+  exchange.start(outer);
+  s.world.loop.run_until_idle();
+  CHECK(exchange.status == 200);
+  REQUIRE(s.fake.seen.size() == 4);
+  CHECK(s.fake.seen[1].tried == std::vector<std::uint32_t>{4});
+  CHECK(s.fake.seen[2].tried == std::vector<std::uint32_t>{9});  // the outer one knows its own try by how it ended
+  CHECK(s.fake.seen[3].tried == std::vector<std::uint32_t>{9, 5});
+}
+
 TEST_CASE("when the tries are used up the last failure is told") {
   Setup s;
   s.fake.always(reset());

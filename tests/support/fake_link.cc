@@ -17,7 +17,7 @@ class FakeCall final : public Call, private BodySink {
     seen.attempt = request.attempt;
     seen.at = exchange.now();
     seen.deadline = request.deadline;
-    seen.tried.assign(request.pick.tried, request.pick.tried + request.pick.tried_count);
+    if (request.pick.tried != nullptr) seen.tried.assign(request.pick.tried->ids().begin(), request.pick.tried->ids().end());
     link.seen.push_back(std::move(seen));
     AttemptRecord& record = exchange.add_attempt("10.0.0.1:80");
     record.endpoint_id = answer_.endpoint;

@@ -122,7 +122,7 @@ TEST_CASE("whatever the balance, one and two endpoints do") {
   CHECK(spread(two, 100)[1] == 100);
   two.tried(2);
   CHECK(spread(two, 200).size() == 2);
-  two.context.tried_count = 0;
+  two.context.tried = nullptr;
   two.eject(0);
   CHECK(spread(two, 100)[1] == 100);
   two.eject(1);

@@ -57,7 +57,10 @@ struct BalancerWorld {
     around.any_warming = true;
     at(index).warm_since = now.time_since_epoch().count();
   }
-  void tried(std::uint32_t id) { context.tried[context.tried_count++] = id; }
+  void tried(std::uint32_t id) {
+    tried_before.add(id);
+    context.tried = &tried_before;
+  }
 
   static std::uint64_t scattered(std::uint64_t key) {
     Random generator(key);
@@ -69,6 +72,7 @@ struct BalancerWorld {
   Balancer balancer;
   Random random;
   PickContext context;
+  TriedEndpoints tried_before;
   Balancer::Surroundings around;
   bool any_ejected = false;
   MonotonicTime now{std::chrono::hours(1)};

@@ -182,9 +182,11 @@ TEST_CASE("the second endpoint is picked by weight among the usable ones, the un
   CHECK(count.size() == 2);
   CHECK(count[1] > 900);
   CHECK(count[1] < 1100);
-  context.tried[context.tried_count++] = 3;  // 127.0.0.1:2
+  TriedEndpoints tried;
+  tried.add(3);  // 127.0.0.1:2
+  context.tried = &tried;
   for (int i = 0; i < 20; ++i) CHECK(HappyEyeballs::pick_other(set, 0, context, MonotonicTime{}, random) == 1);
-  context.tried[context.tried_count++] = 2;
+  tried.add(2);
   CHECK(HappyEyeballs::pick_other(set, 0, context, MonotonicTime{}, random) != HappyEyeballs::kNone);
   CHECK(HappyEyeballs::pick_other(set, 1, context, MonotonicTime{}, random) == 0);
   CHECK(HappyEyeballs::pick_other(set, 4, context, MonotonicTime{}, random) == HappyEyeballs::kNone);

@@ -330,7 +330,11 @@ TestRequest::TestRequest(UpstreamWorld& world, std::size_t worker, const Options
     request.head = head_;
     request.attempt = options.attempt;
     request.deadline = options.deadline;
-    for (const std::uint32_t id : options.tried) request.pick.tried[request.pick.tried_count++] = id;
+    if (!options.tried.empty()) {
+      auto* tried = arena_.make<TriedEndpoints>();
+      for (const std::uint32_t id : options.tried) tried->add(id);
+      request.pick.tried = tried;
+    }
     exchange_->started = exchange_->now();
     Link& link = world.workers[worker]->services->link(service);
     const std::uint64_t before = allocation_count();
