@@ -125,14 +125,15 @@ void TcpStream::reset() {
 }
 
 const Address& TcpStream::local_address() const {
-  if (local_.family() == Address::Family::none && descriptor_ >= 0) {
+  static const Address unknown;
+  if (!local_ && descriptor_ >= 0) {
     sockaddr_storage storage{};
     socklen_t size = sizeof storage;
     if (getsockname(descriptor_, reinterpret_cast<sockaddr*>(&storage), &size) == 0) {
-      local_ = Address::from_sockaddr(reinterpret_cast<sockaddr*>(&storage), size);
+      local_ = std::make_unique<const Address>(Address::from_sockaddr(reinterpret_cast<sockaddr*>(&storage), size));
     }
   }
-  return local_;
+  return local_ ? *local_ : unknown;
 }
 
 void TcpStream::on_readable() {

@@ -51,7 +51,7 @@ class alignas(kCacheLine) TcpStream final : public ByteStream, private IoHandler
   ByteStreamHandler* handler_ = nullptr;
   std::unique_ptr<IoWatch> watch_;
   Address peer_;
-  mutable Address local_;  // asked of the kernel only when somebody wants it
+  mutable std::unique_ptr<const Address> local_;  // asked of the kernel only when somebody wants it
 };
 
 class TcpConnector final : public Connector {

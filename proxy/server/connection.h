@@ -7,7 +7,6 @@
 
 #include <memory>
 
-#include "proxy/base/cache_line.h"
 #include "proxy/base/intrusive_list.h"
 #include "proxy/http/codec.h"
 #include "proxy/server/exchange.h"
@@ -25,7 +24,7 @@ class ConnectionOwner {
   ~ConnectionOwner() = default;
 };
 
-class alignas(kCacheLine) Connection final : public ListNode, private Buried, private ServerConnectionHandler {
+class Connection final : public ListNode, private Buried, private ServerConnectionHandler {
  public:
   Connection(ExchangeHost& host, ConnectionOwner& owner, std::unique_ptr<ByteStream> stream, const ServerConnectionOptions& options);
   ~Connection() override;

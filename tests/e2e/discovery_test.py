@@ -19,8 +19,8 @@ class LyingServer:
     def __init__(self, answer_to):
         self.answer_to, self.asked = answer_to, 0
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.udp.bind(("127.0.0.1", 0))
-        self.port = self.udp.getsockname()[1]
+        self.port = free_port()  # one that no outgoing connection holds: it is bound twice
+        self.udp.bind(("127.0.0.1", self.port))
         self.tcp = socket.socket()
         self.tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.tcp.bind(("127.0.0.1", self.port))
