@@ -1,8 +1,10 @@
 """README's tour is true: its commands, run in its order, do what it says; its examples are accepted by `weir validate`."""
+import contextlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,7 +28,7 @@ class Shell:
     def __init__(self, folder):
         self.process = subprocess.Popen(["bash"], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.STDOUT, text=True, start_new_session=True)
-        self.run(f'weir() {{ "{WEIR}" "$@"; }}')
+        self.run(f'PATH="{os.path.dirname(WEIR)}:$PATH"')  # no function: `weir &` is then weir itself, which close() ends
 
     def run(self, commands):
         self.process.stdin.write(f"{commands}\necho @@end $?\n")
@@ -43,6 +45,9 @@ class Shell:
         self.process.stdin.close()
         self.process.wait(timeout=20)
         self.process.stdout.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+            raise AssertionError("the tour left a process behind")
 
 
 class TourTest(unittest.TestCase):
