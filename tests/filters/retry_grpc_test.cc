@@ -2,33 +2,13 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 
-#include "filters/retry/retry_filter.h"
 #include "filters/timeout/timeout_filter.h"
-#include "proxy/chain/causes_type.h"
-#include "proxy/chain/retry_budget.h"
-#include "tests/support/chain_world.h"
-#include "tests/support/fake_link.h"
+#include "tests/filters/retry_setup.h"
 
 using namespace weir;
 using namespace weir::test;
 
 namespace {
-
-struct Tokens final : RetryBudget {
-  double left = 1e9;
-  int refunded = 0;
-  void on_request(MonotonicTime) override {}
-  bool try_take(MonotonicTime) override {
-    if (left < 1) return false;
-    left -= 1;
-    return true;
-  }
-  void refund(MonotonicTime) override {
-    left += 1;
-    ++refunded;
-  }
-  double remaining(MonotonicTime) override { return left; }
-};
 
 RetryConfig usual() {
   RetryConfig config;
@@ -39,17 +19,8 @@ RetryConfig usual() {
   return config;
 }
 
-struct Setup {
-  explicit Setup(RetryConfig c = usual(), bool shadow = false) : config(std::move(c)), fixture(world, "retry", shadow) {
-    fixture.budget = &budget;
-    link = std::make_unique<RetryLink>(config, fixture.context(), fake);
-  }
-  ChainWorld world;
-  RetryConfig config;
-  Tokens budget;
-  FilterFixture fixture;
-  FakeLink fake;
-  std::unique_ptr<RetryLink> link;
+struct Setup : RetrySetup {
+  explicit Setup(RetryConfig c = usual(), bool shadow = false) : RetrySetup(std::move(c), shadow) {}
 };
 
 // A call whose request has been sent whole before its answer comes: unary, or the server streams.
@@ -66,7 +37,6 @@ struct Unary {
 
 FakeAnswer soon(FakeAnswer answer) { return answer.delayed(5ms); }
 
-using Words = std::vector<std::string>;
 using Fields = std::vector<std::pair<std::string, std::string>>;
 const Fields kOk{{"grpc-status", "0"}};
 
