@@ -3,7 +3,7 @@
 # compilers, warnings as errors, and runs every test.
 #
 # usage: tests/run.sh            exit status 0: everything passed; the last line is ctest's summary over all steps
-#   asan     clang with ASan and UBSan: unit, scenario, swarm, cut, golden, lint and deploy tests
+#   asan     clang with ASan and UBSan, the production code sixteen files at a time (WEIR_UNITY): unit, scenario, swarm, cut, golden, lint and deploy tests
 #   fuzz     of the same build, each fuzzer runs the kept corpora and then 60 seconds more, as many at once as there are CPUs; WEIR_FUZZ_SECONDS changes it
 #   tsan     g++ with TSan: what threads share, hammered by four
 #   release  g++, as shipped (-O2): the end-to-end tests with real sockets, servers and clients
@@ -107,7 +107,7 @@ tidy() {
 say "packages"
 bash deploy/deps.sh test || { echo "tests/run.sh: the packages could not be installed"; exit 1; }
 
-build asan && run_tests asan --label-exclude e2e && fuzz_briefly
+build asan -DWEIR_UNITY=ON && run_tests asan --label-exclude e2e && fuzz_briefly
 build tsan:test_exact && run_program tsan test_exact "*four threads*"
 build release && run_tests release --label-regex e2e
 [ -z "${WEIR_TIDY:-}" ] || tidy

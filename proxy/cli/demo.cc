@@ -144,7 +144,7 @@ class Director {
   std::size_t scene_ = 0;
 };
 
-int complain(const std::string& message) {
+int failed(const std::string& message) {
   std::fprintf(stderr, "weir demo: %s\n", message.c_str());
   return 1;
 }
@@ -174,13 +174,13 @@ int demo(const DemoOptions& options) {
   const Result<Address> proxy = pick_address("127.0.0.1:15001");
   const Result<Address> admin = pick_address("127.0.0.1:9901");
   const Result<Address> any = Address::parse("127.0.0.1:0");
-  if (!proxy || !admin) return complain((proxy ? admin : proxy).error().message);
+  if (!proxy || !admin) return failed((proxy ? admin : proxy).error().message);
   Result<std::unique_ptr<ListenSocket>> socket = ListenSocket::open(*any);
-  if (!socket) return complain(socket.error().message);
+  if (!socket) return failed(socket.error().message);
 
   config::HostSources sources;
   const LoadedConfig loaded = load_config_text(yaml_of(*proxy, *admin, (*socket)->address()), "demo.yaml", filter_catalog(), sources);
-  if (loaded.config == nullptr) return complain(loaded.report);
+  if (loaded.config == nullptr) return failed(loaded.report);
 
   Server* server = nullptr;
   RealPlatformOptions host;
@@ -199,7 +199,7 @@ int demo(const DemoOptions& options) {
   const Result<void> started = the_server.start(loaded.config);
   if (!started) {
     platform.stop_workers();
-    return complain(started.error().message);
+    return failed(started.error().message);
   }
   {
     Surroundings around(metrics, **socket, manners, *proxy, counts);

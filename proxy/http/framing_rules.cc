@@ -2,6 +2,8 @@
 
 #include <limits>
 
+#include "proxy/base/hex.h"
+
 namespace weir {
 
 namespace {
@@ -26,7 +28,7 @@ constexpr std::array<bool, 256> make_host_bytes() {
 constexpr std::array<bool, 256> kHostByte = make_host_bytes();
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_hex(char c) { return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
+bool is_hex(char c) { return hex_value(c) >= 0; }
 
 // The length of the host part, 0 when it is bad. An IPv6 literal is checked for its characters only:
 // resolving is not ours.

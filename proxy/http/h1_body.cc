@@ -4,17 +4,11 @@
 #include <cstring>
 
 #include "proxy/base/check.h"
+#include "proxy/base/hex.h"
 
 namespace weir {
 
 namespace {
-
-int hex_value(std::uint8_t byte) {
-  if (byte >= '0' && byte <= '9') return byte - '0';
-  if (byte >= 'a' && byte <= 'f') return byte - 'a' + 10;
-  if (byte >= 'A' && byte <= 'F') return byte - 'A' + 10;
-  return -1;
-}
 
 constexpr std::size_t kEmptySection = 2;  // CRLF: no trailers
 
@@ -83,7 +77,7 @@ const Rule* H1BodyDecoder::size_byte(std::uint8_t byte) {
     // Added up over the body: an extension on each of many small chunks is the flood (CVE-2023-39326).
     return ++extension_bytes_ > limits_->chunk_extension_bytes ? &rules::kChunkExtensionTooLong : nullptr;
   }
-  const int digit = hex_value(byte);
+  const int digit = hex_value(static_cast<char>(byte));
   if (digit >= 0) {
     if (++digits_ > kMaxChunkDigits || (left_ >> 59) != 0) return &rules::kChunkOverflow;
     left_ = left_ * 16 + static_cast<unsigned>(digit);

@@ -7,14 +7,14 @@
 #include "proxy/base/check.h"
 #include "proxy/http/byte_scan.h"
 #include "proxy/http/h1_serializer.h"
+#include "proxy/http/linger.h"
 
 namespace weir {
 
 namespace {
 
-constexpr std::size_t kHeldMax = std::size_t{16} * 1024;                // pipelined bytes, after which reading stops
-constexpr std::uint64_t kDiscardMax = std::uint64_t{256} * 1024;        // of a refused or unwanted body, while its answer is not out
-constexpr std::uint64_t kLingerBytes = std::uint64_t{8} * 1024 * 1024;  // read away while a client reads its last answer
+constexpr std::size_t kHeldMax = std::size_t{16} * 1024;          // pipelined bytes, after which reading stops
+constexpr std::uint64_t kDiscardMax = std::uint64_t{256} * 1024;  // of a refused or unwanted body, while its answer is not out
 
 }  // namespace
 

@@ -4,12 +4,12 @@
 #include "proxy/base/check.h"
 #include "proxy/http/h1_serializer.h"
 #include "proxy/http/h1_server.h"
+#include "proxy/http/linger.h"
 
 namespace weir {
 
 namespace {
 
-constexpr Duration kLingerTime = std::chrono::seconds(5);        // for the client to read a last answer and close
 constexpr Duration kLeftOverTime = std::chrono::seconds(5);      // for the rest of a body whose answer is out
 constexpr std::int64_t kLeftOverMax = std::int64_t{256} * 1024;  // of such a body: more, and the connection is closed instead
 

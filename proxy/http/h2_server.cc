@@ -5,17 +5,16 @@
 
 #include "proxy/base/check.h"
 #include "proxy/http/h1_serializer.h"
+#include "proxy/http/linger.h"
 
 namespace weir {
 
 namespace {
 
-constexpr std::size_t kQuietRead = std::size_t{16} * 1024;          // at once, while no body is expected: bounds the requests of one read
-constexpr std::size_t kLingerBytes = std::size_t{8} * 1024 * 1024;  // read away while a client reads its last answers
-constexpr Duration kLingerTime = std::chrono::seconds(5);
-constexpr Duration kNoticeTime = std::chrono::seconds(1);  // for requests that cross the notice of a drain
-constexpr std::size_t kHeadShare = std::size_t{4} * 1024;  // of each stream, in what heads may take
-constexpr int kScans = 64;                                 // of all streams for timeouts, at most, in the time that a timeout takes
+constexpr std::size_t kQuietRead = std::size_t{16} * 1024;  // at once, while no body is expected: bounds the requests of one read
+constexpr Duration kNoticeTime = std::chrono::seconds(1);   // for requests that cross the notice of a drain
+constexpr std::size_t kHeadShare = std::size_t{4} * 1024;   // of each stream, in what heads may take
+constexpr int kScans = 64;                                  // of all streams for timeouts, at most, in the time that a timeout takes
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "proxy/base/check.h"
+#include "proxy/base/hex.h"
 #include "proxy/base/text.h"
 
 namespace weir {
@@ -25,13 +26,6 @@ struct TimeoutUnit {
 };
 constexpr TimeoutUnit kUnits[] = {  // the finest first
     {'n', 1ns}, {'u', 1us}, {'m', 1ms}, {'S', 1s}, {'M', 1min}, {'H', 1h}};
-
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
 
 }  // namespace
 
@@ -167,16 +161,7 @@ std::string_view encode_grpc_message(Arena& arena, std::string_view text) {
 std::string_view decode_grpc_message(Arena& arena, std::string_view value) {
   if (value.find('%') == std::string_view::npos) return value;
   auto* out = static_cast<char*>(arena.allocate(value.size(), 1));
-  std::size_t size = 0;
-  for (std::size_t i = 0; i < value.size(); ++i) {
-    if (value[i] == '%' && i + 2 < value.size() && hex_digit(value[i + 1]) >= 0 && hex_digit(value[i + 2]) >= 0) {
-      out[size++] = static_cast<char>(hex_digit(value[i + 1]) * 16 + hex_digit(value[i + 2]));
-      i += 2;
-    } else {
-      out[size++] = value[i];
-    }
-  }
-  return {out, size};
+  return {out, percent_decode(value, out)};
 }
 
 GrpcPushback grpc_pushback_of(const Headers& fields) {

@@ -5,6 +5,7 @@
 #include "config/schema/load.h"
 #include "filters/catalog.h"
 #include "filters/circuit_breaker/circuit_breaker_filter.h"
+#include "proxy/base/hex.h"
 #include "proxy/base/text.h"
 #include "proxy/metrics/prometheus.h"
 #include "proxy/server/server.h"
@@ -54,25 +55,9 @@ std::string commented(std::string_view text) {
 
 double rounded(Duration d) { return static_cast<double>(d.count() / 1'000'000) / 1000.0; }
 
-int hex_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
 std::string decoded(std::string_view text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const int high = text[i] == '%' && i + 2 < text.size() ? hex_value(text[i + 1]) : -1;
-    const int low = high >= 0 ? hex_value(text[i + 2]) : -1;
-    if (low >= 0) {
-      out += static_cast<char>(high * 16 + low);
-      i += 2;
-    } else {
-      out += text[i];
-    }
-  }
+  std::string out(text.size(), '\0');
+  out.resize(percent_decode(text, out.data()));
   return out;
 }
 

@@ -6,7 +6,7 @@
 namespace weir {
 namespace {
 
-const MetricFamily kOpen{"weir_listener_connections", "Open connections of clients.", MetricKind::gauge, {"listener"}};
+const MetricFamily kConnections{"weir_listener_connections", "Open connections of clients.", MetricKind::gauge, {"listener"}};
 const MetricFamily kAccepted{"weir_listener_accepted_total", "Connections of clients accepted.", MetricKind::counter, {"listener"}};
 const MetricFamily kRefused{"weir_listener_refused_total",
                             "Connections of clients closed at once because the listener's limit was reached.",
@@ -24,7 +24,7 @@ WorkerListener::WorkerListener(WorkerContext& worker, std::string name, Log& log
       host_(worker, name_),
       gate_(worker, name_, log, *this),
       leave_timer_(worker.loop, Callback::to<&WorkerListener::close_idle>(this)),
-      open_(worker.metrics.gauge(kOpen, {name_})),
+      open_(worker.metrics.gauge(kConnections, {name_})),
       accepted_(worker.metrics.counter(kAccepted, {name_})),
       refused_(worker.metrics.counter(kRefused, {name_})),
       pauses_(worker.metrics.counter(kPauses, {name_})) {}
