@@ -67,6 +67,7 @@ class Worker {
   // What exchanges hold at this moment: at rest, nothing.
   std::size_t arenas_in_use() const { return arenas_.in_use(); }
   std::size_t chunks_in_use() const { return buffers_.chunks_in_use(); }
+  std::size_t splice_pipes_in_use() const { return context_.splice_pipes.lent(); }
 
  private:
   template <class F>

@@ -207,6 +207,26 @@ void add_bodies(std::vector<Conversation>& all) {
                         1499));
 }
 
+std::vector<Conversation> long_ones() {
+  constexpr std::size_t kLong = 300'000;
+  constexpr std::size_t kStride = 4999;
+  const Ask after = ask("GET", "/after", {reply(200, "after")});
+  std::vector<Conversation> all;
+  all.push_back(in_turn("long answer", {ask("GET", "/l", {reply(200, pattern("LONG ", kLong))}), after}));
+  Ask both = with_length("POST", "/b", pattern("long ", kLong), {slowly(at_head(reply(200, pattern("LONG ", kLong))), 100'000)});
+  all.push_back(in_parts("long bodies both ways at once", {both, after}, both.bytes.size() - 100'000, When::heads));
+  Conversation up = in_turn("long body", {with_length("POST", "/l", pattern("long ", kLong), {reply(200, "had it")}), after});
+  up.uploads = true;
+  all.push_back(up);
+  constexpr std::size_t kReadAway = 200'000;  // a refused body of more is not waited for
+  Ask early = with_length("POST", "/early", pattern("long ", kReadAway), {at_head(reply(413, "too much"))});
+  Conversation refused = reconnecting(in_parts("early answer to a long body", {early, after}, early.bytes.size() / 2, When::answers));
+  refused.uploads = true;
+  all.push_back(refused);
+  for (Conversation& one : all) one.stride = kStride;
+  return all;
+}
+
 }  // namespace
 
 std::vector<std::string> Conversation::methods() const {
@@ -234,6 +254,11 @@ const std::vector<Conversation>& conversations() {
     add_bodies(made);
     return made;
   }();
+  return all;
+}
+
+const std::vector<Conversation>& long_conversations() {
+  static const std::vector<Conversation> all = long_ones();
   return all;
 }
 

@@ -50,6 +50,7 @@ struct Conversation {
   std::vector<Step> steps;
   bool queued = false;      // whole proxy: another client's request, kBackground, holds the only permit for a while
   bool reconnects = false;  // takes a second connection to the upstream
+  bool uploads = false;     // spliced: what is long goes up
   std::size_t stride = 1;   // of the offsets that are worth a cut
   std::vector<std::string> methods() const;
   std::size_t client_bytes() const;
@@ -60,5 +61,6 @@ inline constexpr const char* kBackground = "/background";
 const Reply& background_reply();
 
 const std::vector<Conversation>& conversations();
+const std::vector<Conversation>& long_conversations();  // with bodies that are long enough to be spliced
 
 }  // namespace weir::test

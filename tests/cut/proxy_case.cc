@@ -63,16 +63,21 @@ const char* name_of(Blow blow) {
   return kNames[static_cast<std::size_t>(blow)];
 }
 
-ProxyCase::ProxyCase(const Conversation& conversation, std::optional<Cut> cut, std::optional<EventCut> blow)
+ProxyCase::ProxyCase(const Conversation& conversation, std::optional<Cut> cut, std::optional<EventCut> blow, SplicePipeMaker pipes)
     : conversation_(conversation),
       cut_(cut),
       blow_(blow),
-      world_(kYaml),
+      world_(kYaml, {.pipes = pipes}),
       upstream_(conversation, upstream_point_, world_.platform.net, world_.sim.loop(0), address(kBack)) {
   if (cut_) {
     CutPoint& point = cut_->side == Side::client ? client_point_ : upstream_point_;
     point.cut = *cut_;
     point.armed = true;
+  }
+  if (pipes != make_kernel_pipe) {  // the sender's side is the slower one, mostly: what cannot leave at once is copied
+    SimNet& net = world_.platform.net;
+    net.conditions(address(conversation.uploads ? kFront : kBack)).window = 20'000;
+    net.conditions(address(conversation.uploads ? kBack : kFront)).short_write = 0.2;
   }
   world_.advance(10ms);
   quiet_ = world_.sim.pending();
@@ -224,6 +229,7 @@ void judge_at_rest(World& world, std::size_t quiet, Problems& problems) {
   const Worker& worker = *world.server->workers()[0];
   if (worker.arenas_in_use() != 0) problems.push_back(std::to_string(worker.arenas_in_use()) + " arenas are held");
   if (worker.chunks_in_use() != 0) problems.push_back(std::to_string(worker.chunks_in_use()) + " chunks of buffers are held");
+  if (worker.splice_pipes_in_use() != 0) problems.push_back(std::to_string(worker.splice_pipes_in_use()) + " splice pipes are held");
   for (const auto& family : world.metrics.collect()) {
     if (!is_zero_at_the_end(family.name)) continue;
     for (const auto& sample : family.samples) {

@@ -40,7 +40,9 @@ struct EventCut {
 
 class ProxyCase {
  public:
-  explicit ProxyCase(const Conversation& conversation, std::optional<Cut> cut = {}, std::optional<EventCut> blow = {});
+  // With `pipes` of the simulation long bodies are spliced, through a network of short reads and writes.
+  explicit ProxyCase(const Conversation& conversation, std::optional<Cut> cut = {}, std::optional<EventCut> blow = {},
+                     SplicePipeMaker pipes = make_kernel_pipe);
   Problems run();
   std::uint64_t events() const { return events_; }  // that the conversation took; 0: it was over before the blow
   std::size_t upstream_bytes() const { return upstream_point_.said; }

@@ -3,35 +3,14 @@
 #include <map>
 
 #include "proxy/metrics/metrics.h"
-#include "proxy/sim/sim_pipe.h"
 #include "tests/http/h1_harness.h"
 #include "tests/http/h1_relay.h"
 #include "tests/http/h1_world.h"
+#include "tests/support/counted_pipe.h"
 
 namespace weir {
 
 namespace {
-
-std::size_t& spliced_bytes() {  // by pipes, ever
-  static std::size_t bytes = 0;
-  return bytes;
-}
-
-class CountedPipe final : public SplicePipe {
- public:
-  IoResult fill(ByteStream& from, std::size_t most) override {
-    const IoResult result = pipe_->fill(from, most);
-    spliced_bytes() += result.bytes;
-    return result;
-  }
-  IoResult drain(ByteStream& to) override { return pipe_->drain(to); }
-  std::size_t size() const override { return pipe_->size(); }
-
- private:
-  std::unique_ptr<SplicePipe> pipe_ = make_sim_pipe();
-};
-
-std::unique_ptr<SplicePipe> make_counted_pipe() { return std::make_unique<CountedPipe>(); }
 
 // Accepts one client and relays it to the upstream at `to`.
 struct RelayWorld final : private AcceptHandler, private ByteStreamHandler {
@@ -41,7 +20,7 @@ struct RelayWorld final : private AcceptHandler, private ByteStreamHandler {
         net(loop),
         front(Address::parse("127.0.0.1:1").value()),
         back(Address::parse("127.0.0.1:2").value()),
-        worker{loop, buffers, arenas, random, registry.shard(0), 0, {}, SplicePipes(splices ? make_counted_pipe : make_kernel_pipe)} {
+        worker{loop, buffers, arenas, random, registry.shard(0), 0, {}, SplicePipes(splices ? test::make_counted_pipe : make_kernel_pipe)} {
     net.listen(front, *this);
   }
   ~RelayWorld() { relay.reset(); }
@@ -264,7 +243,7 @@ TEST_CASE("long bodies go through pipes: whole over any network, and never taken
   }
   CHECK(whole > 30);
   CHECK(cut > 30);
-  CHECK(spliced_bytes() > 10'000'000);
+  CHECK(test::spliced_bytes() > 10'000'000);
 }
 
 TEST_CASE("a close-delimited answer is chunked for HTTP/1.1, and broken off when the upstream resets") {

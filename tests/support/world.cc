@@ -5,7 +5,6 @@
 #include "config/schema/endpoint_file.h"
 #include "config/schema/load.h"
 #include "filters/catalog.h"
-#include "proxy/sim/sim_pipe.h"
 
 namespace weir::test {
 namespace {
@@ -16,7 +15,7 @@ Address address_of(const std::string& text) { return Address::parse(text).value(
 
 World::World(std::string yaml, WorldOptions options)
     : sim(options.seed), platform(sim, options.workers), yaml_(std::move(yaml)), from_file_(options.from_file), sources_(platform.files) {
-  if (options.splices) platform.pipes = make_sim_pipe;
+  platform.pipes = options.pipes;
   for (const auto& [path, text] : options.files) platform.files.write(path, text);
   ServerHooks hooks;
   hooks.read_endpoints = [this](const std::string& path) { return read_endpoint_file(path, platform.files); };

@@ -21,7 +21,7 @@ struct WorldOptions {
   std::uint64_t seed = 1;
   bool start = true;
   std::map<std::string, std::string> files = {};  // what the configuration may name, by path: into platform.files
-  bool splices = false;                           // long bodies of clear text pass through pipes (proxy/sim/sim_pipe.h)
+  SplicePipeMaker pipes = make_kernel_pipe;       // these join no simulated streams: for long bodies to be spliced, proxy/sim/sim_pipe.h
   bool from_file = false;                         // the text stands in kFile of platform.files, which is watched
 };
 

@@ -140,6 +140,7 @@ void check_rest(const Evidence& evidence) {
     };
     zero("arenas in use", worker->arenas_in_use());
     zero("chunks in use", worker->chunks_in_use());
+    zero("splice pipes in use", worker->splice_pipes_in_use());
     zero("exchanges in flight", status.inbound_in_flight + status.outbound_in_flight);
     zero("client connections", status.inbound_connections + status.outbound_connections);
     zero("timers or tasks pending", world.sim.pending(static_cast<SimLoop&>(worker->loop())));

@@ -4,6 +4,7 @@
 
 #include "proxy/base/text.h"
 #include "proxy/net/tls_connector.h"
+#include "proxy/sim/sim_pipe.h"
 #include "tests/support/certificates.h"
 #include "tests/swarm/actor.h"
 #include "tests/swarm/checks.h"
@@ -50,7 +51,7 @@ WorldOptions options(const Plan& plan) {
           .seed = plan.seed + 1,
           .start = false,
           .files = {{"/tls/tls.crt", server.certificate}, {"/tls/tls.key", server.key}},
-          .splices = plan.seed % 2 == 1};
+          .pipes = plan.seed % 2 == 1 ? make_sim_pipe : make_kernel_pipe};
 }
 
 class Run {
