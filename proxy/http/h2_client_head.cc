@@ -104,14 +104,7 @@ void Http2ResponseHead::add(std::string_view name, std::string_view value) {
   if (!is_clean_value(value)) return break_rule(rules::kFieldValue);
   if (is_of_connection(field.id)) return break_rule(rules::kConnectionField);
   Arena& arena = head_.headers.arena();
-  if (in_trailers_) {
-    if (!may_be_trailer(field)) return;
-    if (trailers_ == nullptr) {
-      trailers_ = arena.make<Headers>(arena);
-      trailers_->reserve(kFewTrailers);
-    }
-    return trailers_->add_view(keep_name(arena, name, field.id), arena.copy(value), field.id);
-  }
+  if (in_trailers_) return keep_trailer(arena, field, trailers_);
   field.value = arena.copy(value);
   if (field.id == HeaderId::content_length) {
     framing_.length = field.value;

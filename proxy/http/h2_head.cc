@@ -193,14 +193,17 @@ void Http2RequestHead::add_trailer(std::string_view name, std::string_view value
     broken_ = &rules::kTrailersTooLarge;
     return;
   }
-  const HeaderField field{name, value, header_id(name)};
+  keep_trailer(head_.headers.arena(), {name, value, header_id(name)}, trailers_);
+}
+
+void keep_trailer(Arena& arena, const HeaderField& field, Headers*& trailers) {
+  constexpr std::size_t kFew = 4;  // gRPC's status and message, and a little
   if (!may_be_trailer(field)) return;
-  Arena& arena = head_.headers.arena();
-  if (trailers_ == nullptr) {
-    trailers_ = arena.make<Headers>(arena);
-    trailers_->reserve(kFewTrailers);
+  if (trailers == nullptr) {
+    trailers = arena.make<Headers>(arena);
+    trailers->reserve(kFew);
   }
-  trailers_->add_view(keep_name(arena, name, field.id), arena.copy(value), field.id);
+  trailers->add_view(keep_name(arena, field.name, field.id), arena.copy(field.value), field.id);
 }
 
 // --- Answers ----------------------------------------------------------------------------------------------------------

@@ -64,7 +64,8 @@ class Http2RequestHead {
   bool has_length_ = false;
 };
 
-inline constexpr std::size_t kFewTrailers = 4;  // what is made ready for a trailer section: gRPC's status and message, and a little
+// Adds a copy to a trailer section, which is made when the first one comes; a field that has no place there is dropped.
+void keep_trailer(Arena& arena, const HeaderField& field, Headers*& trailers);
 
 struct Http2Field {
   std::string_view name;

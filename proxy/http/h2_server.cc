@@ -251,7 +251,7 @@ void H2Server::after_output() {
   if (state_ != State::open) return;
   if (!received_.empty() && !output_full() && !next_turn_.armed()) next_turn_.arm(Duration::zero());
   if (!must_pause()) set_reading(true);
-  if (draining_ && streams_.empty() && output_since_ != kNever) arm_by(output_since_ + kLingerTime);
+  arm_by(goodbye_until());
   if (!output_.empty() || turn_.scheduled() || (!received_.empty() && !terminated_)) return;
   if (streams_.empty() && (draining_ || input_ended_)) {
     if (draining_ && go_away_ != GoAway::sent) return go_away();
@@ -345,6 +345,12 @@ void H2Server::arm_by(MonotonicTime deadline) {
   if (deadline != kNever && (!timer_.armed() || timer_.deadline() > deadline)) timer_.arm_at(deadline);
 }
 
+// Nothing is left but a goodbye, and the client does not take it.
+MonotonicTime H2Server::goodbye_until() const {
+  const bool waits = draining_ && streams_.empty() && output_since_ != kNever;
+  return waits ? output_since_ + kLingerTime : kNever;
+}
+
 MonotonicTime H2Server::next_deadline() {
   if (state_ == State::lingering) return linger_until_;
   const HttpLimits& limits = options_.limits;
@@ -352,7 +358,7 @@ MonotonicTime H2Server::next_deadline() {
   if (head_since_ != kNever) next = std::min(next, head_since_ + limits.request_headers);
   if (output_since_ != kNever) next = std::min(next, output_since_ + limits.body_progress);
   if (go_away_ == GoAway::notice) next = std::min(next, drain_since_ + kNoticeTime);
-  if (streams_.empty() && draining_) return output_since_ == kNever ? next : std::min(next, output_since_ + kLingerTime);
+  if (streams_.empty() && draining_) return std::min(next, goodbye_until());
   if (streams_.empty()) return std::min(next, idle_since_ + limits.idle);
   MonotonicTime first = kNever;
   for (H2Stream* one = streams_.first(); one != nullptr; one = streams_.next(*one)) {
@@ -374,8 +380,7 @@ void H2Server::on_overdue(MonotonicTime at) {
   }
   if (go_away_ == GoAway::notice && at >= drain_since_ + kNoticeTime) go_away();
   if (streams_.empty() && at >= idle_since_ + limits.idle) drain();
-  // Nothing is left but a goodbye, and the client does not take it.
-  if (streams_.empty() && draining_ && output_since_ != kNever && at >= output_since_ + kLingerTime) return close();
+  if (at >= goodbye_until()) return close();
   H2Stream* next = nullptr;
   for (H2Stream* one = streams_.first(); one != nullptr; one = next) {
     next = streams_.next(*one);

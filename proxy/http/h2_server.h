@@ -107,6 +107,7 @@ class H2Server final : public ServerConnection, private ByteStreamHandler {
 
   void on_timer();
   void on_overdue(MonotonicTime now);
+  MonotonicTime goodbye_until() const;
   MonotonicTime next_deadline();
   void arm_by(MonotonicTime deadline);
 
