@@ -106,7 +106,7 @@ TlsStream::TlsStream(EventLoop& loop, BufferPool& buffers, std::shared_ptr<const
 TlsStream::~TlsStream() {
   handler_ = nullptr;
   // What a write left behind would have to go first, and there is nobody to wait for it.
-  if (state_ == State::open && !closing_ && !write_broken_ && unsent_ == 0 && inner_ != nullptr) say_goodbye();
+  if (state_ == State::open && !closing_ && !write_broken_ && blocked_.empty() && inner_ != nullptr) say_goodbye();
   SSL_free(ssl_);
   ERR_clear_error();
 }
@@ -408,11 +408,10 @@ IoResult TlsStream::write(std::span<const iovec> from) {
   inner_full_ = false;
   Records records(from, buffers_);
   std::size_t done = 0;
-  if (unsent_ > 0) {  // a record that OpenSSL still has: it goes on with that, and looks at the length alone
-    std::size_t written = 0;
-    const int result = SSL_write_ex(ssl_, buffers_.write_scratch().data(), unsent_, &written);
-    if (result != 1) return write_failed(result, unsent_, 0);
-    ahead_ = std::exchange(unsent_, 0);
+  if (!blocked_.empty()) {
+    const int result = SSL_write_ex(ssl_, blocked_.data(), blocked_.size(), &ahead_);
+    if (result != 1) return write_failed(result, 0);
+    blocked_ = {};
   }
   if (ahead_ > 0) {  // the caller gives the same bytes again, perhaps fewer at a time
     done = std::min(ahead_, records.left());
@@ -422,17 +421,19 @@ IoResult TlsStream::write(std::span<const iovec> from) {
   for (ByteView record = records.next(); !record.empty(); record = records.next()) {
     std::size_t written = 0;
     const int result = SSL_write_ex(ssl_, record.data(), record.size(), &written);
-    if (result != 1) return write_failed(result, record.size(), done);
+    if (result != 1) {
+      blocked_.assign(record.begin(), record.end());
+      return write_failed(result, done);
+    }
     records.advance(written);
     done += written;
   }
   return {IoResult::Status::ok, done, 0};
 }
 
-IoResult TlsStream::write_failed(int result, std::size_t size, std::size_t done) {
+IoResult TlsStream::write_failed(int result, std::size_t done) {
   const int error = SSL_get_error(ssl_, result);
   if (error == SSL_ERROR_WANT_WRITE || error == SSL_ERROR_WANT_READ) {
-    unsent_ = size;
     return {done > 0 ? IoResult::Status::ok : IoResult::Status::would_block, done, 0};
   }
   if (inner_error_ != 0) {  // nothing can be sent any more, but an answer that was sent before may still be read

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "proxy/net/tls_context.h"
 #include "proxy/net/tls_error.h"
@@ -80,7 +81,7 @@ class TlsStream final : public ByteStream, private ByteStreamHandler {
   void fail_connect(int error);
   void on_again();
   IoResult read_failed(int result, std::size_t got);
-  IoResult write_failed(int result, std::size_t size, std::size_t done);
+  IoResult write_failed(int result, std::size_t done);
   bool flooded() const;
   void say_goodbye();
   static void count_message(int writing, int version, int type, const void* bytes, std::size_t size, ssl_st* ssl, void* stream);
@@ -97,8 +98,10 @@ class TlsStream final : public ByteStream, private ByteStreamHandler {
   std::string failure_;
   Deferred again_;  // OpenSSL has bytes, or an end, that no event of the inner stream will tell of
   std::uint64_t received_ = 0;
-  std::size_t unsent_ = 0;      // of the record that the inner stream did not take whole: OpenSSL has it, the caller was not told
-  std::size_t ahead_ = 0;       // of that record, once it is out: what the caller will give again, and is told as sent
+  // What the inner stream did not take whole. OpenSSL may have made one record of it, or of its beginning (the peer may have asked for
+  // short ones), or none (it has a key update to send first), and wants the same bytes again; the caller was not told of them.
+  std::vector<std::uint8_t> blocked_;
+  std::size_t ahead_ = 0;       // of those, once they are out: what the caller will give again, and is told as sent
   std::uint32_t messages_ = 0;  // without data, since the handshake
   int inner_error_ = 0;         // errno
   State state_ = State::idle;

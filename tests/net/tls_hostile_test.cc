@@ -105,6 +105,37 @@ TEST_CASE("TLS 1.2 works, resumes nothing that it should not, and is refused whe
   }
 }
 
+TEST_CASE("a key update that has no room holds back what is written behind it, and changes nothing of it") {
+  constexpr std::size_t kWindow = 8000;
+  constexpr std::size_t kOfRecord = 22;  // what a record takes beside its data
+  TlsWorld w;
+  w.net.conditions().window = kWindow;
+  HandMadeClient client(w, TLS1_3_VERSION);
+  REQUIRE(w.server->connected);
+  w.client->pause(true);
+  const std::string first = pattern(kWindow - kOfRecord), second = pattern(3000, 'A');
+  w.server->send(first);
+  w.settle();
+  REQUIRE(w.server->unsent() == 0);  // the network is full to the last byte, and no record is on its way
+  REQUIRE(SSL_key_update(client.ssl(), SSL_KEY_UPDATE_REQUESTED) == 1);
+  REQUIRE(SSL_do_handshake(client.ssl()) == 1);
+  client.exchange();
+  w.server->send(second);
+  w.settle();
+  REQUIRE(w.server->unsent() == second.size());
+  const std::span<std::uint8_t> scratch = w.buffers.write_scratch();
+  std::fill(scratch.begin(), scratch.end(), static_cast<std::uint8_t>('!'));
+  w.client->pause(false);
+  std::string got;
+  for (int i = 0; i < 10; ++i) {
+    client.exchange();
+    char bytes[4096];
+    int size = 0;
+    while ((size = SSL_read(client.ssl(), bytes, sizeof bytes)) > 0) got.append(bytes, static_cast<std::size_t>(size));
+  }
+  CHECK(got == first + second);
+}
+
 TEST_CASE("a client may change its keys now and then, but not for ever") {
   TlsWorld w;
   HandMadeClient client(w, TLS1_3_VERSION);

@@ -1,5 +1,7 @@
 #include "proxy/net/tls_stream.h"
 
+#include <openssl/ssl.h>
+
 #include <catch2/catch.hpp>
 #include <cerrno>
 
@@ -308,6 +310,28 @@ TEST_CASE("whoever gives fewer bytes at the second try has those told as sent th
   w.settle();
   CHECK(sent == text.size());
   CHECK(w.client->received == text);
+}
+
+TEST_CASE("a client that asks for short records gets its own bytes, whatever others write while it does not read") {
+  for (const int limit : {TLSEXT_max_fragment_length_512, TLSEXT_max_fragment_length_4096}) {
+    TlsWorld w;
+    w.net.conditions().window = 4096;
+    w.make_client();
+    REQUIRE(SSL_CTX_set_tlsext_max_fragment_length(w.connector.context()->native(), static_cast<std::uint8_t>(limit)) == 1);
+    w.connect();
+    REQUIRE(w.server->connected);
+    w.client->pause(true);
+    w.server->send(pattern(100000));
+    w.settle();
+    CHECK(w.server->unsent() > 0);
+    const std::span<std::uint8_t> scratch = w.buffers.write_scratch();
+    std::fill(scratch.begin(), scratch.end(), static_cast<std::uint8_t>('!'));  // as every other stream of the worker does
+    w.client->pause(false);
+    w.settle();
+    INFO("limit " << limit);
+    CHECK(w.client->received == pattern(100000));
+    CHECK(w.server->unsent() == 0);
+  }
 }
 
 TEST_CASE("what the peer said before it went is read, though nothing can be written to it any more") {
