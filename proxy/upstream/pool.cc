@@ -154,6 +154,7 @@ void ServicePool::leave_idle(PooledConnection& connection) {
 void ServicePool::make_idle(PooledConnection& connection) {
   EndpointPool& pool = connection.pool_;
   connection.idle_since_ = now();
+  connection.rested_ = true;
   pool.idle.push_front(connection);
   metrics_.idle.add(1);
   // One timer for the pool, moved only when it fires: nothing is armed for each request.

@@ -29,6 +29,7 @@ class alignas(kCacheLine) PooledConnection final : public ListNode, private Byte
 
   ClientConnection& client() { return *client_; }
   bool reused() const { return client_->streams_opened() > 0; }
+  bool rested() const { return rested_; }  // it was idle once: the upstream may have closed it just when it is used
 
  private:
   friend class ServicePool;
@@ -59,6 +60,7 @@ class alignas(kCacheLine) PooledConnection final : public ListNode, private Byte
   bool connecting_ = true;
   bool closed_ = false;   // takes no more requests
   bool retired_ = false;  // awaits the sweep: deaf
+  bool rested_ = false;
   Timer timeout_;
 };
 

@@ -52,14 +52,18 @@ UpstreamCall::Waiting& UpstreamCall::waiting() {
 
 UpstreamCall::Second::Second(UpstreamCall& call) : delay(call.exchange().loop(), Callback::to<&Second::on_delay>(this)), call_(call) {}
 
+// Of whoever runs into it: the client's own, or the policy's.
+FailureKind UpstreamCall::deadline_kind() const {
+  return request_.deadline == exchange().client_deadline ? FailureKind::deadline_exceeded : FailureKind::total_timeout;
+}
+
 // ---- towards a connection ----
 
 void UpstreamCall::begin() {
   attempt_ = &exchange().add_attempt({});
   link_.metrics().in_flight.add(1);
   if (request_.deadline <= now()) {
-    return fail_later(request_.deadline == exchange().client_deadline ? FailureKind::deadline_exceeded : FailureKind::total_timeout,
-                      "no time left for another try");
+    return fail_later(deadline_kind(), "no time left for another try");
   }
   const HostLimit::Taken taken = link_.service().requests().take();
   if (taken == HostLimit::Taken::no) return fail_later(FailureKind::pool_overflow, "the service's limit of requests is reached");
@@ -78,12 +82,14 @@ void UpstreamCall::pick() {
     return link_.wait_for_endpoints(*this);
   }
   picked_at_ = now();
-  if (request_.attempt == 1) link_.service().retry_budget().on_request(now());
-  pool->endpoint->attempts.fetch_add(1, std::memory_order_relaxed);
   generation_ = pool->endpoint->generation.load(std::memory_order_relaxed);
   choose(*pool);
-  if (PooledConnection* connection = link_.pool().take(*pool)) return send(*connection);
-  if (!may_wait()) return;
+  PooledConnection* const connection = link_.pool().take(*pool);
+  if (connection == nullptr && !may_wait()) return;
+  // What is refused here never goes to an endpoint, and earns no retries.
+  if (request_.attempt == 1) link_.service().retry_budget().on_request(now());
+  pool->endpoint->attempts.fetch_add(1, std::memory_order_relaxed);
+  if (connection != nullptr) return send(*connection);
   state_ = State::connection;
   link_.pool().wait(*pool, *this);
   if (link_.view().endpoints.dual_stack) waiting_->second.delay.arm(HappyEyeballs::kAttemptDelay);
@@ -261,7 +267,7 @@ void UpstreamCall::on_response(ResponseHead& head, BodyPipe::Reader body) {
   // knows whose it was. This is only the echo.
   if (exchange().grpc && !body && request_.deadline != kNever && now() + ExchangeContext::kDeadlineMargin >= request_.deadline &&
       grpc_status_at_head(head) == GrpcStatus::deadline_exceeded) {
-    return let_go();
+    return take_for_an_echo();
   }
   responded_ = true;
   attempt_->response_at = now();
@@ -276,6 +282,17 @@ void UpstreamCall::on_response(ResponseHead& head, BodyPipe::Reader body) {
   response.body = std::move(body);
   response.endpoint = pool_->endpoint->id;
   tell_response(std::move(response));
+}
+
+// Silent until the filter speaks. The connection goes back now, and with it what keeps an endpoint alive that has left the service: all
+// that is to be said of the endpoint is said here.
+void UpstreamCall::take_for_an_echo() {
+  const FailureKind why = deadline_kind();
+  note_given_up(why);
+  link_.pool().record_abandoned(*pool_, generation_, now() - attempt_->connected);
+  judge(why);
+  std::exchange(pool_, nullptr)->endpoint->active.fetch_sub(1, std::memory_order_relaxed);
+  let_go();
 }
 
 void UpstreamCall::on_end(const Headers* trailers) {
@@ -293,7 +310,7 @@ void UpstreamCall::on_failure(const ClientFailure& client_failure) {
   Failure failure;
   failure.kind = kind_of(client_failure.error, responded_);
   failure.request_sent = client_failure.anything_sent;
-  failure.stale_connection = client_failure.reused && !client_failure.anything_received &&
+  failure.stale_connection = (client_failure.reused || connection_->rested()) && !client_failure.anything_received &&
                              (client_failure.error == ClientError::reset || client_failure.error == ClientError::closed);
   failure.detail = client_failure.detail.empty() ? detail_of(client_failure) : exchange().arena.copy(client_failure.detail);
   if (failure.stale_connection) {
@@ -380,6 +397,12 @@ FailureKind UpstreamCall::dropped_for() const {
   return FailureKind::none;
 }
 
+// Its answer was heard, and another try takes its place: it counts as what it was.
+bool UpstreamCall::dropped_for_a_retry() const {
+  const DecisionRecord* newest = exchange().decisions;
+  return responded_ && newest != nullptr && newest->at == now() && newest->decision == "retried";
+}
+
 void UpstreamCall::silence() noexcept {
   if (waiting_) waiting_->later.cancel();
   const State state = state_;
@@ -390,11 +413,11 @@ void UpstreamCall::silence() noexcept {
     const FailureKind why = dropped_for();
     if (asked) note_given_up(why);
     // Without a connection the endpoint has not been asked anything: if its connect fails, that will be counted by itself.
-    if (state == State::streaming) {
+    if (state == State::streaming && pool_ != nullptr) {
       if (!responded_) link_.pool().record_abandoned(*pool_, generation_, now() - attempt_->connected);
       judge(why);
     }
-    end_attempt(why, why == FailureKind::none);
+    end_attempt(why, why == FailureKind::none && !dropped_for_a_retry());
   }
   let_go();
   request_.body.drop();

@@ -80,11 +80,14 @@ class UpstreamCall final : public Call, public PoolWaiter, private ClientStreamH
   void fail_to_connect(FailureKind kind, std::string_view detail);
   void fail(const Failure& failure);
 
+  FailureKind deadline_kind() const;
   FailureKind dropped_for() const;
   void judge(FailureKind kind);
   void judge_answer();
   void note_latency(bool failed);
   void note_given_up(FailureKind why);
+  bool dropped_for_a_retry() const;
+  void take_for_an_echo();
   void end_attempt(FailureKind kind, bool cancelled);
   void let_go();
   MonotonicTime now() const { return exchange().now(); }

@@ -188,6 +188,32 @@ TEST_CASE("grpc h2: a server whose clock is ahead only echoes the deadline that 
   CHECK(world.metric("weir_attempts_total", {{"outcome", "grpc_deadline_exceeded"}}) == 1);
 }
 
+TEST_CASE("grpc h2: an endpoint that has left the service may go as soon as it has echoed the deadline") {
+  GrpcScenario world;
+  Duration after = 9995ms + 1ns;  // of weir's total of 10 s
+  world.both([&](H2Peer& peer, H2Request& request) {
+    world.one.later(after, [&peer, id = request.id] {
+      peer.answer(id, 200, "", {{"content-type", "application/grpc"}, {"grpc-status", "4"}});
+    });
+  });
+  const auto id = world.call();
+  world.advance(5s);
+  std::string moved = yaml(kRetry);
+  moved.replace(moved.find("10.0.0.1:80, 10.0.0.2:80"), 24, "10.0.0.3:80, 10.0.0.4:80");
+  REQUIRE(world.reload(moved));
+  SECTION("the filter speaks") {
+    world.advance(11s);
+    CHECK(world.status(id) == "4");
+    CHECK(world.client.answer(id).field("proxy-status").find("total_timeout") != std::string::npos);
+    check_sums(world, 1);
+  }
+  SECTION("the client goes first") {
+    world.advance(4998ms);
+    world.client.reset(id);
+    world.advance(11s);
+  }
+}
+
 TEST_CASE("grpc h2: many calls on one connection, some failing, each with its own end") {
   GrpcScenario world;
   const auto count = std::make_shared<int>(0);

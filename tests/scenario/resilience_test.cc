@@ -52,6 +52,8 @@ TEST_CASE("a gateway error is retried on another endpoint, and the client sees t
   }
   CHECK(retried > 0);
   CHECK(world.metric("weir_attempts_total") == 6 + retried);
+  CHECK(world.metric("weir_attempts_total", {{"outcome", "5xx"}}) == retried);  // as the log says: not that it was dropped for a retry
+  CHECK(world.metric("weir_attempts_total", {{"outcome", "2xx"}}) == 6);
 }
 
 TEST_CASE("a refused connection is retried for any method, and its body is sent whole") {

@@ -123,6 +123,28 @@ TEST_CASE("a keep-alive connection that the server closes while a request is und
   CHECK(upstream.accepted() == 2);
 }
 
+TEST_CASE("a connection that was made for nobody and lay idle may be stale at its first request") {
+  H1World world;
+  world.net.conditions().delay = 10ms;
+  ScriptedUpstream upstream(world.net, world.main, kAt);
+  {
+    TestExchange gone(world.worker);
+    world.start(gone);
+    world.sim.advance(5ms);
+    gone.drop();  // its connect goes on
+    world.sim.advance(100ms);
+  }
+  REQUIRE(upstream.accepted() == 1);
+  upstream.server().last().close();  // arrives in 10 ms
+  world.sim.advance(5ms);
+  TestExchange exchange(world.worker);
+  world.start(exchange);
+  world.sim.advance(100ms);
+  REQUIRE(exchange.failure);
+  CHECK(exchange.failure->kind == FailureKind::reset);
+  CHECK(exchange.failure->stale_connection);
+}
+
 TEST_CASE("a server that takes a first request and hangs up is no stale connection") {
   H1World world;
   ScriptedUpstream upstream(world.net, world.main, kAt);

@@ -86,6 +86,21 @@ TEST_CASE("as many requests wait as the limit says, over all workers, and not on
   CHECK(world.busy(0).size() + world.busy(1).size() + world.busy(2).size() == 4);
 }
 
+TEST_CASE("requests that find no place to wait earn no retries") {
+  UpstreamWorld world(3);
+  world.listen(9001);
+  world.net.conditions().delay = 10ms;
+  ServiceConfig config = limited(100, 4);
+  config.retry_budget.min_rate_per_second = 0;
+  config.retry_budget.ratio = 1.0;
+  world.apply(config);
+  std::deque<TestRequest> requests;
+  for (std::size_t i = 0; i < 9; ++i) requests.emplace_back(world, i % 3);
+  REQUIRE(count(requests, FailureKind::pool_overflow) == 5);
+  CHECK(world.status().retry_budget_remaining == 4);
+  world.advance(1s);
+}
+
 TEST_CASE("limits in shadow mode let everything through and count what they would have refused") {
   UpstreamWorld world;
   world.listen(9001);
