@@ -126,7 +126,16 @@ void H2Stream::on_trailers() {
 void H2Stream::on_request_end() {
   end_of_request();
   BodyPipe::Writer writer = std::move(request_body_);
-  if (writer) writer.finish(head_.trailers());
+  if (!writer) return;
+  if (held_back_ == 0) return writer.finish(head_.trailers());
+  writer.tell_when_taken();
+  ended_body_ = std::move(writer);
+  ended_body_.finish(head_.trailers());
+}
+
+void H2Stream::on_body_taken() {
+  ended_body_.drop();
+  server_.unhold(std::exchange(held_back_, 0));  // the stream itself needs no window any more
 }
 
 void H2Stream::end_of_request() {

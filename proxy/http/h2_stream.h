@@ -80,6 +80,7 @@ class H2Stream final : public H2Listed, public H2Due, public ServerStream, priva
   void on_body_wanted() override;
   void on_body_resume() override;
   void on_body_dropped() override;
+  void on_body_taken() override;
 
   // BodySink, of the answer
   std::size_t on_body(ByteView bytes) override;
@@ -99,6 +100,7 @@ class H2Stream final : public H2Listed, public H2Due, public ServerStream, priva
   ServerStreamHandler* handler_ = nullptr;
   Http2RequestHead head_;
   BodyPipe::Writer request_body_;
+  BodyPipe::Writer ended_body_;  // of which the pipe keeps some, and the connection counts it
   BodyPipe::Reader answer_body_;
   const Headers* answer_trailers_ = nullptr;
   std::span<std::uint8_t> room_;      // while pulling

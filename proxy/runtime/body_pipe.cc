@@ -13,7 +13,7 @@ class BodyPipe::CallIn {
   CallIn(const CallIn&) = delete;
   CallIn& operator=(const CallIn&) = delete;
   ~CallIn() {
-    if (pipe_.calls_in_ == 1 && pipe_.source_ != nullptr && !pipe_.finished_) pipe_.tell_source();
+    if (pipe_.calls_in_ == 1 && pipe_.source_ != nullptr) pipe_.finished_ ? pipe_.tell_taken() : pipe_.tell_source();
     if (--pipe_.calls_in_ == 0 && !pipe_.writer_held_ && !pipe_.reader_held_) pipe_.let_go();
   }
 
@@ -272,6 +272,12 @@ void BodyPipe::tell_source() {
     was_paused_ = false;
     source_->on_body_resume();
   }
+}
+
+void BodyPipe::tell_taken() {
+  if (!taken_untold_ || (reader_held_ && !kept_.empty())) return;
+  taken_untold_ = false;
+  source_->on_body_taken();
 }
 
 void BodyPipe::let_go() {

@@ -68,6 +68,7 @@ class BodySource {
   virtual void on_body_wanted() {}     // a sink was set for the first time; told inside that call (a server sends 100 Continue then)
   virtual void on_body_resume() = 0;   // paused() became false
   virtual void on_body_dropped() = 0;  // the reader is gone: stop, discard or drain
+  virtual void on_body_taken() {}      // after finish(), where it was asked for: nothing is kept any more
 
  protected:
   ~BodySource() = default;
@@ -94,6 +95,7 @@ class BodyPipe {
     // Instead of a read and a write: the sink takes bytes out of the stream, at most so many, if it can.
     SpliceResult splice(ByteStream& from, std::size_t most);
     void finish(const Headers* trailers = nullptr);  // clean end; trailers are copied into the arena if they must wait
+    void tell_when_taken() { pipe_->taken_untold_ = true; }
     void abort(BodyAbort reason);
     void drop() {  // = abort(cancelled) unless finished or aborted
       if (pipe_ != nullptr) drop_held();
@@ -172,6 +174,7 @@ class BodyPipe {
   void tell_end();
   void on_first_offer();
   void tell_source();
+  void tell_taken();
   void update_pause();
   void break_off(BodyAbort reason);
   void let_go();  // both ends are gone: the memory goes back, the facts stay readable while the arena is held
@@ -197,6 +200,7 @@ class BodyPipe {
   bool ended_ = false;
   bool told_ = false;           // the sink knows of the end or abort
   bool drop_untold_ = false;    // the source does not know yet that the reader is gone
+  bool taken_untold_ = false;   // the source wants to know when all is taken that was finished
   bool wanted_ = false;         // a sink was set
   bool wanted_untold_ = false;  // ... and the source does not know yet
   bool writer_held_ = true;

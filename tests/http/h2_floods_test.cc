@@ -272,6 +272,30 @@ TEST_CASE("h2 floods: bodies that nobody takes are bounded for the connection, n
   CHECK(w.buffers.chunks_in_use() == 0);
 }
 
+TEST_CASE("h2 floods: bodies that were taken hold nothing back, though their answers are still owed") {
+  H2World w;
+  test::H2Client client(w.net, w.at);
+  for (int i = 0; i < 40; ++i) {  // one after another, so that most are whole
+    client.post("/", std::string(200'000, 'b'));
+    w.run();
+  }
+  REQUIRE(w.exchanges.size() == 40);
+  CHECK(w.buffers.bytes_held() > 4 * 1024 * 1024);  // more than the connection lets its bodies hold at once
+  CHECK(w.buffers.bytes_held() < 8 * 1024 * 1024);
+  for (auto& e : w.exchanges) e->request.attach(std::move(e->body));
+  w.run();
+  for (auto& e : w.exchanges) {
+    CHECK(e->request.ended);
+    CHECK(e->request.body.size() == 200'000);
+  }
+  w.advance(70s);
+  for (auto& e : w.exchanges) CHECK(e->error == -1);  // none is told that it owes a body
+  for (auto& e : w.exchanges) e->answer(200, "");
+  w.run();
+  CHECK(w.connection().codec->idle());
+  CHECK(w.buffers.chunks_in_use() == 0);
+}
+
 TEST_CASE("h2 floods: ten bodies that nobody takes stop no other") {
   H2World w;
   test::H2Client client(w.net, w.at);
