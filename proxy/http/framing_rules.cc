@@ -201,7 +201,9 @@ bool may_be_trailer(const HeaderField& field) {
     case HeaderId::x_forwarded_for:
     case HeaderId::x_forwarded_host:
     case HeaderId::x_forwarded_proto:
+    case HeaderId::x_forwarded_client_cert:
     case HeaderId::x_request_id:
+    case HeaderId::x_weir_attempt:
     case HeaderId::grpc_timeout:
     case HeaderId::retry_after:
     case HeaderId::idempotency_key:

@@ -64,6 +64,7 @@ bool H1Server::must_pause() const {
       if (request_body_) return request_body_.paused();
       return answer_ != Answer::none && discarded_ >= kDiscardMax;
     case Input::waiting: return held_.size() >= kHeldMax;
+    case Input::head: return held_is_new_;
     case Input::discard: return discarded_ >= kDiscardMax;
     case Input::closed: return true;
     default: return false;
@@ -71,6 +72,7 @@ bool H1Server::must_pause() const {
 }
 
 void H1Server::on_readable() {
+  held_in_turn_ = 0;
   if (must_pause()) {
     set_reading(false);
     return;
@@ -116,15 +118,15 @@ std::size_t H1Server::feed(ByteView in) {
 
 std::size_t H1Server::feed_head(ByteView in) {
   std::size_t used = 0;
+  const bool was_begun = finder_.size() > finder_.skipped();  // an empty line alone begins no request
   switch (finder_.feed(in, options_.limits, used)) {
     case HeadFinder::Found::bad: refuse(*finder_.rule(), in); return in.size();
     case HeadFinder::Found::end: dispatch(in, used); return used;
     case HeadFinder::Found::more: break;
   }
-  const bool first_part = held_.empty();
   append_copy(held_, in);
-  const bool begun = finder_.size() > finder_.skipped();  // an empty line alone begins no request
-  if (first_part && begun) set_deadline(worker_.loop.now() + options_.limits.request_headers);
+  const bool begun = finder_.size() > finder_.skipped();
+  if (begun && !was_begun) set_deadline(worker_.loop.now() + options_.limits.request_headers);
   return in.size();
 }
 
@@ -285,8 +287,10 @@ void H1Server::read_held() {
 void H1Server::on_fin() {
   switch (input_) {
     case Input::closed: return;
-    case Input::lingering:
-    case Input::head: return close();
+    case Input::lingering: return close();
+    case Input::head:
+      if (!held_is_new_ || !options_.half_close) return close();
+      break;
     case Input::discard: break;
     case Input::body: return fail(StreamError::client_closed);
     case Input::waiting:
@@ -355,6 +359,10 @@ void H1Server::on_exchange_timer() {
 
 void H1Server::on_timer() {
   if (input_ == Input::closed || deadline_ == kNever) return;
+  if (held_is_new_) {
+    held_in_turn_ = 0;
+    turn_.schedule();
+  }
   if (worker_.loop.now() < deadline_) return set_deadline(deadline_);
   if (answer_ != Answer::none) return on_exchange_timer();
   if (input_ == Input::head && finder_.size() > finder_.skipped()) return refuse(rules::kHeadersTimeout, {});

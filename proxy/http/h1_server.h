@@ -122,9 +122,10 @@ class alignas(kCacheLine) H1Server final : public ServerConnection,
   bool draining_ = false;
   bool expects_continue_ = false;  // and 100 was not sent, and no byte of the body came
   bool reading_ = false;
-  bool long_body_ = false;    // of the last request that had one
-  bool input_ended_ = false;  // FIN, where that does not mean gone
-  bool held_is_new_ = false;  // held_ was not looked at yet
+  bool long_body_ = false;         // of the last request that had one
+  bool input_ended_ = false;       // FIN, where that does not mean gone
+  bool held_is_new_ = false;       // held_ was not looked at yet
+  std::uint8_t held_in_turn_ = 0;  // pipelined requests that were begun in one callback
   bool sink_blocked_ = false;
   bool waited_ = false;  // the output, when it was last looked at
   bool fin_due_ = false;

@@ -10,6 +10,7 @@ namespace weir {
 
 namespace {
 
+constexpr int kHeldInTurn = 32;                                  // pipelined requests that are answered within one callback
 constexpr Duration kLeftOverTime = std::chrono::seconds(5);      // for the rest of a body whose answer is out
 constexpr std::int64_t kLeftOverMax = std::int64_t{256} * 1024;  // of such a body: more, and the connection is closed instead
 
@@ -206,7 +207,11 @@ void H1Server::next_request() {
   if (draining_) return close();
   if (!held_.empty()) {
     held_is_new_ = true;
-    turn_.schedule();
+    if (++held_in_turn_ < kHeldInTurn) {
+      turn_.schedule();
+    } else {  // others have their turn
+      timer_.arm(Duration::zero());
+    }
   } else if (input_ended_) {
     return close();
   }

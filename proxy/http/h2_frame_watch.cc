@@ -57,6 +57,7 @@ std::size_t Http2FrameWatch::look(ByteView bytes, MonotonicTime now) {
       const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(skip_, bytes.size() - at));
       skip_ -= n;
       at += n;
+      end_of_frame();
       continue;
     }
     if (have_ == 0 && share_used()) return at;
@@ -72,8 +73,13 @@ std::size_t Http2FrameWatch::look(ByteView bytes, MonotonicTime now) {
     if (broken_ != nullptr) return begin;
     skip_ = kHead + frame().length - have_;
     have_ = 0;
+    end_of_frame();
   }
   return at;
+}
+
+void Http2FrameWatch::end_of_frame() {
+  if (skip_ == 0 && block_stream_ == 0) block_open_ = false;
 }
 
 void Http2FrameWatch::judge(MonotonicTime now) {
@@ -114,6 +120,7 @@ void Http2FrameWatch::judge_data(const Frame& one, MonotonicTime now) {
 }
 
 void Http2FrameWatch::judge_headers(const Frame& one, MonotonicTime now) {
+  block_open_ = true;
   block_bytes_ = 0;
   block_frames_ = 0;
   if (one.stream > highest_) {

@@ -32,6 +32,7 @@ class Http2FrameWatch {
   std::size_t look(ByteView bytes, MonotonicTime now);
   void begin_turn() { share_ = kShare; }
   bool share_used() const { return share_ <= 0; }
+  bool in_block() const { return block_open_; }  // of a head or of trailers, of which something is still to come
 
   const Rule* broken() const { return broken_; }
   Http2Error error() const { return error_; }
@@ -54,6 +55,7 @@ class Http2FrameWatch {
   };
 
   std::size_t wanted() const;  // bytes of the frame at hand, before it is judged
+  void end_of_frame();
   void judge(MonotonicTime now);
   void judge_headers(const Frame& frame, MonotonicTime now);
   void judge_block(const Frame& frame, MonotonicTime now);
@@ -81,6 +83,7 @@ class Http2FrameWatch {
   std::uint32_t next_ended_ = 0;
   std::uint32_t next_gap_ = 0;
   std::uint32_t block_stream_ = 0;  // of the header block that is not complete; 0: there is none
+  bool block_open_ = false;
   std::size_t block_bytes_ = 0;
   std::uint32_t block_frames_ = 0;
 };

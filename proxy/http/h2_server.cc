@@ -46,7 +46,8 @@ void H2Server::start() {
   stream_->set_handler(this);
   set_reading(true);
   idle_since_ = now();
-  on_begin_head(nullptr);
+  on_begin_head(nullptr);  // the preface
+  head_begun_ = false;
   wake();
 }
 
@@ -90,6 +91,7 @@ std::size_t H2Server::feed(ByteView bytes) {
   } else if (watch_.broken() != nullptr) {
     terminate(*watch_.broken(), watch_.error());
   }
+  if (head_begun_ && !watch_.in_block()) on_head_complete();  // of a block that it ignores the session tells no end
   return used;
 }
 
@@ -119,6 +121,7 @@ void H2Server::on_fin() {
 void H2Server::on_begin_head(H2Stream* stream) {
   head_stream_ = stream;
   head_since_ = now();
+  head_begun_ = true;
   arm_by(head_since_ + options_.limits.request_headers);
 }
 

@@ -60,13 +60,16 @@ class H2Server final : public ServerConnection, private ByteStreamHandler {
   void release(H2Stream& stream);  // freed after the callback
 
   // --- What the session says, while it is inside a call ---
-  void on_begin_head(H2Stream* stream);              // null: its fields are not wanted
-  H2Stream* head_stream() { return head_stream_; }   // whose header block is being read
-  void on_head_complete() { head_since_ = kNever; }  // or the first SETTINGS, which belong to the preface
-  H2Stream* on_begin_request(std::int32_t id);       // null: refused
-  void on_invalid(bool message);                     // a frame, or as a message: that ends in RST_STREAM
-  void on_refused(const Rule& rule);                 // a request: that ends in RST_STREAM, too
-  void on_goaway_sent(bool flood);                   // with an error
+  void on_begin_head(H2Stream* stream);             // null: its fields are not wanted
+  H2Stream* head_stream() { return head_stream_; }  // whose header block is being read
+  void on_head_complete() {                         // or the first SETTINGS, which belong to the preface
+    head_since_ = kNever;
+    head_begun_ = false;
+  }
+  H2Stream* on_begin_request(std::int32_t id);  // null: refused
+  void on_invalid(bool message);                // a frame, or as a message: that ends in RST_STREAM
+  void on_refused(const Rule& rule);            // a request: that ends in RST_STREAM, too
+  void on_goaway_sent(bool flood);              // with an error
   void on_ping_answered();
   void on_costly(Http2Flood kind);             // the client made us do this
   void on_window_overflow() { ++overflows_; }  // by WINDOW_UPDATE, of a stream
@@ -155,6 +158,7 @@ class H2Server final : public ServerConnection, private ByteStreamHandler {
   std::uint64_t made_ = 0;             // bytes of frames, ever
   std::size_t discarded_ = 0;          // while lingering
   MonotonicTime head_since_ = kNever;  // a header block is not complete
+  bool head_begun_ = false;            // the session told of it: it is not the preface
   MonotonicTime idle_since_{};
   MonotonicTime output_since_ = kNever;  // the kernel took nothing, and there is something
   std::uint64_t sent_before_ = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <optional>
 
 #include "proxy/http/framing_rules.h"
 
@@ -50,12 +51,35 @@ bool is_end_to_end(const HeaderField& field) {
   return false;
 }
 
-void remove_named(Headers& headers, std::string_view option) {
-  for (HeaderField& field : headers) {
-    if (field.id == HeaderId::removed || field.id == HeaderId::connection || field.id == HeaderId::te) continue;
-    if (equals_ignoring_case(option, field.name) && !is_end_to_end(field)) field.id = HeaderId::removed;
+// What a Connection field names is of this hop. The fields that it may name are sorted first, so that a head full of options costs little
+// more than one that is full of anything else. Those with an id of their own need no look: they are end-to-end, or removed anyway.
+class NamedFields {
+ public:
+  explicit NamedFields(Headers& headers) : begin_(headers.arena().make_array<HeaderField*>(headers.size())), end_(begin_) {
+    for (HeaderField& field : headers) {
+      if (field.id == HeaderId::other && !is_end_to_end(field)) *end_++ = &field;
+    }
+    std::sort(begin_, end_, [](const HeaderField* a, const HeaderField* b) { return a->name < b->name; });
   }
-}
+  void remove(std::string_view option) {
+    const auto before = [](const HeaderField* field, std::string_view name) { return order(field->name, name) < 0; };
+    HeaderField** at = std::lower_bound(begin_, end_, option, before);
+    if (at != end_ && (*at)->id == HeaderId::removed) return;  // named before, with all of its name
+    for (; at != end_ && order((*at)->name, option) == 0; ++at) (*at)->id = HeaderId::removed;
+  }
+
+ private:
+  static int order(std::string_view lower, std::string_view option) {
+    const std::size_t size = std::min(lower.size(), option.size());
+    for (std::size_t i = 0; i < size; ++i) {
+      const char c = option[i] >= 'A' && option[i] <= 'Z' ? static_cast<char>(option[i] - 'A' + 'a') : option[i];
+      if (lower[i] != c) return static_cast<unsigned char>(lower[i]) < static_cast<unsigned char>(c) ? -1 : 1;
+    }
+    return lower.size() == option.size() ? 0 : lower.size() < option.size() ? -1 : 1;
+  }
+  HeaderField** begin_;
+  HeaderField** end_;
+};
 
 // TE: "trailers" is worth telling the next hop (gRPC demands it); what else it lists is this hop's affair.
 void reduce_te(Headers& headers) {
@@ -85,6 +109,7 @@ bool take_connection_fields(Headers& headers, HttpVersion version) {
   bool close = false;
   bool keep_alive = false;
   if (headers.has(HeaderId::connection)) {
+    std::optional<NamedFields> named;
     for (const HeaderField& connection : headers) {
       if (connection.id != HeaderId::connection) continue;
       if (connection.value == "keep-alive") {  // what nearly all say who say something
@@ -97,7 +122,8 @@ bool take_connection_fields(Headers& headers, HttpVersion version) {
         } else if (equals_ignoring_case(option, "keep-alive")) {
           keep_alive = true;
         } else {
-          remove_named(headers, option);
+          if (!named) named.emplace(headers);
+          named->remove(option);
         }
       });
     }
@@ -238,6 +264,7 @@ void set_forwarded_fields(RequestHead& head, const ForwardedFacts& facts) {
   if (!facts.trusted) {
     headers.remove(HeaderId::forwarded);
     headers.remove(HeaderId::x_forwarded_for);
+    headers.remove(HeaderId::x_weir_attempt);  // it says which try of ours this is
   }
   if (!facts.client.empty()) append_client(headers, facts.client);
   set_first(headers, HeaderId::x_forwarded_proto, "x-forwarded-proto", facts.proto, facts.trusted);

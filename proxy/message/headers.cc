@@ -35,6 +35,7 @@ constexpr Known kKnown[] = {
     {"x-request-id", HeaderId::x_request_id},
     {"authorization", HeaderId::authorization},
     {"content-length", HeaderId::content_length},
+    {"x-weir-attempt", HeaderId::x_weir_attempt},
     {"http2-settings", HeaderId::http2_settings},
     {"idempotency-key", HeaderId::idempotency_key},
     {"x-forwarded-for", HeaderId::x_forwarded_for},
@@ -49,9 +50,11 @@ constexpr Known kKnown[] = {
 constexpr std::size_t kShortestKnown = 2;
 constexpr std::size_t kLongestKnown = 23;
 
-constexpr std::size_t slot_of(std::string_view name) { return (name.size() * 3 + static_cast<unsigned char>(name.back())) & 63; }
+constexpr std::size_t slot_of(std::string_view name) {
+  return (name.size() * 14 + static_cast<unsigned char>(name.back()) - static_cast<unsigned char>(name.front())) & 63;
+}
 
-// Each known name at the place that its length and its last byte give; 0xff where none is. Two names never share one.
+// Each known name at the place that its length, its last byte and its first give; 0xff where none is. Two names never share one.
 struct BySlot {
   std::uint8_t index[64] = {};
   bool collided = false;

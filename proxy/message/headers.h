@@ -29,6 +29,7 @@ enum class HeaderId : std::uint8_t {
   x_forwarded_host,
   x_forwarded_client_cert,
   x_request_id,
+  x_weir_attempt,
   date,
   server,
   idempotency_key,

@@ -254,7 +254,7 @@ void UpstreamCall::send(PooledConnection& connection) {
   if (const std::string& host = link_.view().config.host; !host.empty()) extra[extra_count++] = {"host", host, HeaderId::host};
   if (request_.attempt > 1) {
     const auto written = std::to_chars(digits, digits + sizeof(digits), request_.attempt);
-    extra[extra_count++] = {kAttemptHeader, {digits, static_cast<std::size_t>(written.ptr - digits)}, HeaderId::other};
+    extra[extra_count++] = {kAttemptHeader, {digits, static_cast<std::size_t>(written.ptr - digits)}, HeaderId::x_weir_attempt};
   }
   stream_ = connection.client().open(exchange().arena, head_of_try(request_, now()), {extra, extra_count}, std::move(request_.body), *this);
   link_.pool().opened(connection);

@@ -168,6 +168,61 @@ TEST_CASE("an empty line alone begins no request") {
   CHECK(w.exchanges.size() == 1);
 }
 
+TEST_CASE("a head that begins after an empty line is to be over in time like any other") {
+  H1World w;
+  SimPeer client(w.net, w.at);
+  client.send("\r\n");
+  w.run();
+  w.advance(60s);
+  client.send("GET / HT");
+  w.run();
+  w.advance(9s);
+  CHECK(w.exchanges.empty());
+  client.send("T");
+  w.run();
+  w.advance(2s);
+  REQUIRE(w.exchanges.size() == 1);
+  CHECK(w.exchanges[0]->bad == "request-headers-timeout");
+}
+
+TEST_CASE("pipelined requests that are answered at once leave others their turn, and are all answered") {
+  H1World w;
+  std::vector<std::string> order;
+  w.script = [&](TestExchange& e) {
+    order.push_back(e.line);
+    e.answer(200, "");
+  };
+  SimPeer flood(w.net, w.at), other(w.net, w.at);
+  w.run();
+  std::string all;
+  for (int i = 0; i < 1000; ++i) all += "GET /flood HTTP/1.1\r\nHost: h\r\n\r\n";
+  flood.send(all);
+  other.send("GET /other HTTP/1.1\r\nHost: h\r\n\r\n");
+  w.run();
+  REQUIRE(order.size() == 1001);
+  CHECK(std::find_if(order.begin(), order.end(), [](const std::string& line) { return line.find("/other") != std::string::npos; }) -
+            order.begin() <=
+        64);
+  const std::string& got = flood.received();
+  std::size_t answers = 0;
+  for (std::size_t at = got.find("HTTP/1.1 200"); at != std::string::npos; at = got.find("HTTP/1.1 200", at + 1)) ++answers;
+  CHECK(answers == 1000);
+}
+
+TEST_CASE("a client that half-closes behind pipelined requests gets all its answers") {
+  H1World w;
+  w.server_options.half_close = true;
+  w.script = [](TestExchange& e) { e.answer(200, ""); };
+  SimPeer client(w.net, w.at);
+  std::string all;
+  for (int i = 0; i < 300; ++i) all += "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+  client.send(all);
+  client.finish();
+  w.run();
+  CHECK(w.exchanges.size() == 300);
+  CHECK(client.ended());
+}
+
 TEST_CASE("a request body that stalls is answered 408 after the progress time") {
   H1World w;
   w.script = [](TestExchange& e) { e.request.attach(std::move(e.body)); };

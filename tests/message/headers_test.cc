@@ -36,6 +36,7 @@ TEST_CASE("every known name has its own id, and its neighbours have none") {
                                "x-forwarded-host",
                                "x-forwarded-client-cert",
                                "x-request-id",
+                               "x-weir-attempt",
                                "date",
                                "server",
                                "idempotency-key",
