@@ -84,7 +84,6 @@ class LibeventLoop final : public RealLoop {
     event_base_loopbreak(base_);
   }
   std::uint64_t turns() const override { return turns_.load(std::memory_order_relaxed); }
-  Duration take_worst_delay() override;
   void on_signals(std::initializer_list<int> signals, std::function<void(int)> handler) override;
 
   // Every callback of the loop goes through here.
@@ -107,7 +106,6 @@ class LibeventLoop final : public RealLoop {
   }
   void wake_at(MonotonicTime next);
   void on_wheel();
-  void note_delay(Duration late);
   void on_posted();
   void on_signal();
   static void at_turn(evutil_socket_t, short, void* self) {
@@ -129,8 +127,6 @@ class LibeventLoop final : public RealLoop {
   std::vector<std::function<void()>> posted_;
   std::atomic<bool> stopped_{false};
   std::atomic<std::uint64_t> turns_{0};
-  std::atomic<std::int64_t> worst_delay_{0};
-  std::atomic<std::int64_t> probe_sent_{0};
   mutable MonotonicTime wall_of_ = kNever;
   mutable WallTime wall_{};
   int signal_fd_ = -1;
@@ -230,32 +226,11 @@ void LibeventLoop::on_wheel() {
   set_now(monotonic_now());  // also when nothing turns out to be due: arm_wheel() reckons from now()
   wheel_.advance(now());
   Callback callback;
-  Duration late{};
-  while (wheel_.pop_due(now(), callback, late)) {
-    note_delay(late);
+  while (wheel_.pop_due(callback)) {
     dispatch([&] { callback(); });
     if (stopped_.load(std::memory_order_relaxed)) return;
   }
   arm_wheel(wheel_.next());
-}
-
-void LibeventLoop::note_delay(Duration late) {
-  if (late.count() > worst_delay_.load(std::memory_order_relaxed)) worst_delay_.store(late.count(), std::memory_order_relaxed);
-}
-
-// An idle loop has no timers that could be late, so each asking also sends a probe through the queue of tasks. One that is still on
-// its way counts with its age: a loop that hangs shows.
-Duration LibeventLoop::take_worst_delay() {
-  Duration worst(worst_delay_.exchange(0, std::memory_order_relaxed));
-  const MonotonicTime asked = monotonic_now();
-  const std::int64_t under_way = probe_sent_.load(std::memory_order_acquire);
-  if (under_way != 0) return std::max(worst, asked - MonotonicTime(Duration(under_way)));
-  probe_sent_.store(asked.time_since_epoch().count(), std::memory_order_release);
-  post([this] {
-    note_delay(now() - MonotonicTime(Duration(probe_sent_.load(std::memory_order_acquire))));
-    probe_sent_.store(0, std::memory_order_release);
-  });
-  return worst;
 }
 
 void LibeventLoop::on_signals(std::initializer_list<int> signals, std::function<void(int)> handler) {

@@ -16,9 +16,6 @@ class RealLoop : public EventLoop {
  public:
   // Callbacks dispatched so far; any thread. The watchdog is fed only while every worker's number moves.
   virtual std::uint64_t turns() const = 0;
-  // How late a timer or a posted task ran at worst since the last call; what load shedding calls loop delay. Any one thread, the same
-  // always; a loop that hangs shows as the age of the last call's probe. Ask about running loops.
-  virtual Duration take_worst_delay() = 0;
   // `handler` is called on this loop, in a callback, for each of these signals; they are blocked in the calling thread from then on, so call
   // it before other threads are started. Once per loop.
   virtual void on_signals(std::initializer_list<int> signals, std::function<void(int)> handler) = 0;

@@ -133,10 +133,9 @@ void TimerWheel::advance(MonotonicTime now) {
   current_ = std::max(current_, target);
 }
 
-bool TimerWheel::pop_due(MonotonicTime now, Callback& callback, Duration& late) {
+bool TimerWheel::pop_due(Callback& callback) {
   Timer* timer = due_[batch_].pop_front();
   if (timer == nullptr) return false;
-  late = std::max(now - timer->deadline_ - kSlot, Duration::zero());
   callback = timer->callback_;
   timer->armed_ = false;
   timer->deadline_ = kNever;

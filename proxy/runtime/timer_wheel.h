@@ -36,8 +36,7 @@ class TimerWheel {
   // Time is `now`: what is due becomes the batch, which pop_due() hands out one by one, disarmed. A timer armed meanwhile
   // is never part of it, so that one that re-arms itself for now cannot keep the loop from its other events.
   void advance(MonotonicTime now);
-  // False when the batch is at its end. `late` is how long after the end of its slot the timer fires.
-  bool pop_due(MonotonicTime now, Callback& callback, Duration& late);
+  bool pop_due(Callback& callback);  // false when the batch is at its end
 
  private:
   static constexpr int kLevels = 4;

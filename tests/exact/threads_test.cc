@@ -231,6 +231,15 @@ TEST_CASE("four threads and a reload that changes the limit all the time: it is 
   reloads.join();
   CHECK(over.load() == 0);
   CHECK(limit.used() == 0);
+  // What was configured last is what counts.
+  limit.configure(7, FilterMode::enforce);
+  std::atomic<int> taken{0};
+  on_all_threads(7, [&](std::uint32_t, Random&) {
+    for (int turn = 0; turn < 1000; ++turn) {
+      if (limit.take() == HostLimit::Taken::yes) taken.fetch_add(1);
+    }
+  });
+  CHECK(taken.load() == 7);
 }
 
 }  // namespace weir

@@ -364,8 +364,10 @@ TEST_CASE("the supervisor hears ready once all workers serve, reloading and read
   REQUIRE(world.reload(kYaml));
   CHECK(world.platform.supervisor().said == std::vector<std::string>{"ready: running", "reloading", "ready: running"});
   const int fed = world.platform.supervisor().fed;
+  CHECK(world.metric("weir_loop_delay_max_seconds") < 0.01);
   world.sim.loop(1).stop();  // a worker that turns no more
   world.advance(30s);
+  CHECK(world.metric("weir_loop_delay_max_seconds") > 29);
   CHECK(world.platform.supervisor().fed <= fed + 1);
   CHECK(world.server->stuck());
 }

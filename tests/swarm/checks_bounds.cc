@@ -89,6 +89,18 @@ void check_times(const Evidence& evidence, const json& line, const std::vector<c
   for (const json& one : *decisions) late("something was decided", one["after_ms"].get<double>(), *outer);
 }
 
+// An answer of HTTP/2 may be whole to its client, by its length, before its upstream ends the stream: the next request waits for that.
+bool behind_http2(const Evidence& evidence, const RequestFacts& facts, const std::string& id) {
+  for (const RequestPlan& one : facts.client->requests) {
+    const std::string other = concat("s", one.id);
+    if (other == id) return false;
+    for (const json& line : evidence.lines) {
+      if (word(line, "id") == other && word(line, "service") == concat("s", kHttp2Service)) return true;
+    }
+  }
+  return false;
+}
+
 // What the client itself saw, where nothing but the proxy can have held the answer up.
 void check_answer_time(const Evidence& evidence, const json& line, const std::vector<const PolicyPlan*>& policies) {
   const std::string id = word(line, "id");
@@ -98,6 +110,7 @@ void check_answer_time(const Evidence& evidence, const json& line, const std::ve
   if (found == evidence.ledger.requests.end()) return;
   const RequestFacts& facts = found->second;
   if (!facts.alone || facts.status == 0 || evidence.plan.end != Plan::End::quiet) return;
+  if (behind_http2(evidence, facts, id)) return;
   Duration network{0};
   for (const auto& [address, net] : evidence.plan.listener_net) {
     if (!evidence.plan.clean(address)) return;

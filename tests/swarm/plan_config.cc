@@ -221,7 +221,7 @@ ServicePlan make_service(Random& random, std::size_t number) {
   if (random.chance(0.3)) service.requests = pick(random, 1, 10);
   if (random.chance(0.15)) service.limits_mode = random.chance(0.7) ? "shadow" : "disabled";
   service.budget_percent = static_cast<int>(random.chance(0.3) ? 0 : pick(random, 1, 100));
-  service.budget_per_second = static_cast<int>(pick(random, 0, 1) == 0 ? 1 : pick(random, 1, 5));
+  service.budget_per_second = static_cast<int>(pick(random, 0, 2) == 0 ? 0 : pick(random, 1, 4));  // 0: what the ratio grants, and no more
   service.budget_window = static_cast<int>(pick(random, 1, 10));
   return service;
 }

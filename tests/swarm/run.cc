@@ -17,6 +17,7 @@ constexpr Duration kPatience = std::chrono::seconds(7);  // of clients, when all
 constexpr Duration kGoing = std::chrono::seconds(2);     // until what they leave behind has ended
 constexpr Duration kRest = std::chrono::seconds(75);     // until idle connections, lingering ones and open breakers are past
 constexpr Duration kQuiet = std::chrono::seconds(8);     // a drain without a request: longer than grace and lingering take
+constexpr Duration kQuietHttp2 = std::chrono::seconds(18);  // ... and what is given to a head of which some has come
 constexpr Duration kWatch = milliseconds(200);
 
 Address address_of(const std::string& text) { return Address::parse(text).value(); }
@@ -270,6 +271,8 @@ void Run::drain() {
   int drain_seconds = 0;
   for (const ConfigPlan* one : plan_.configs()) drain_seconds = std::max(drain_seconds, one->drain_seconds);
   const Duration most = std::chrono::seconds(drain_seconds) + Server::kStopWithin + milliseconds(100);
+  const bool http2 = std::any_of(plan_.clients.begin(), plan_.clients.end(), [](const ClientPlan& one) { return one.http2; });
+  const Duration quiet = http2 ? kQuietHttp2 : kQuiet;
   MonotonicTime quiet_since = began;
   std::uint64_t exchanges = 0;
   while (!world_.finished && world_.sim.now() - began < most && ledger_.problems.empty()) {
@@ -283,7 +286,7 @@ void Run::drain() {
       in_flight += status.inbound_in_flight + status.outbound_in_flight;
     }
     if (in_flight > 0 || begun != std::exchange(exchanges, begun)) quiet_since = world_.sim.now();
-    if (world_.sim.now() - quiet_since > kQuiet && !world_.finished) ledger_.broken("it is told to end, and idle, and does not end");
+    if (world_.sim.now() - quiet_since > quiet && !world_.finished) ledger_.broken("it is told to end, and idle, and does not end");
   }
   if (!ledger_.problems.empty()) return;
   if (!world_.finished) return ledger_.broken("the drain does not end");
