@@ -76,20 +76,26 @@ class Upstreams(Books):
 
     def test_reset_mid_body(self):
         def script(connection, number):
-            head, _ = read_head(connection)
+            head, rest = read_head(connection)
             kind = head.split(" ")[1].split("/")[2]
             if kind == "length":
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 40000)
             elif kind == "chunked":
                 connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9c40\r\n" + b"x" * 40000 + b"\r\n")
+            elif kind == "long":  # is spliced
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4194304\r\n\r\n" + b"x" * 1_000_000)
             elif kind == "head":
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Le")
+            elif kind == "upload":  # half of it is taken
+                while len(rest) < 50_000 and (more := connection.recv(65536)):
+                    rest += more
             (connection.close if int(head.split(" ")[1].split("/")[3]) % 2 else lambda: reset(connection))()
         upstream = self.upstream(script)
         self.start(f'bad: {{ endpoints: ["127.0.0.1:{upstream.port}"], outlier_detection: {{ mode: disabled }} }}', PLAIN)
         self.load()
-        for kind, wanted in (("length", "broken"), ("chunked", "broken"), ("head", 502), ("none", 502)):
-            seen, _ = self.calls([f"/cut/{kind}/{i}" for i in range(50)])
+        for kind, wanted in (("length", "broken"), ("chunked", "broken"), ("long", "broken"), ("head", 502), ("none", 502), ("upload", 502)):
+            options = {"method": "POST", "body": b"u" * 100_000} if kind == "upload" else {}
+            seen, _ = self.calls([f"/cut/{kind}/{i}" for i in range(50)], **options)
             if wanted == "broken":  # a reset that overtakes the head is a 502: no answer, which is as good
                 self.assertEqual(seen["broken"] + seen[502], 50, (kind, seen))
                 self.assertGreater(seen["broken"], 10, (kind, seen))
