@@ -75,20 +75,17 @@ class Upstreams(Books):
         self.balance()
 
     def test_reset_mid_body(self):
+        begun = {"length": b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 40000,
+                 "long": b"HTTP/1.1 200 OK\r\nContent-Length: 4194304\r\n\r\n" + b"x" * 1_000_000,  # is spliced
+                 "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9c40\r\n" + b"x" * 40000 + b"\r\n",
+                 "head": b"HTTP/1.1 200 OK\r\nContent-Le"}
+
         def script(connection, number):
             head, rest = read_head(connection)
             kind = head.split(" ")[1].split("/")[2]
-            if kind == "length":
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 40000)
-            elif kind == "chunked":
-                connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9c40\r\n" + b"x" * 40000 + b"\r\n")
-            elif kind == "long":  # is spliced
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4194304\r\n\r\n" + b"x" * 1_000_000)
-            elif kind == "head":
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Le")
-            elif kind == "upload":  # half of it is taken
-                while len(rest) < 50_000 and (more := connection.recv(65536)):
-                    rest += more
+            while kind == "upload" and len(rest) < 50_000 and (more := connection.recv(65536)):  # half of it
+                rest += more
+            connection.sendall(begun.get(kind, b""))
             (connection.close if int(head.split(" ")[1].split("/")[3]) % 2 else lambda: reset(connection))()
         upstream = self.upstream(script)
         self.start(f'bad: {{ endpoints: ["127.0.0.1:{upstream.port}"], outlier_detection: {{ mode: disabled }} }}', PLAIN)
