@@ -95,6 +95,7 @@ void ConcurrencyLimitPolicy::learn(MonotonicTime now, const Ticket& ticket, cons
       if (!outcome.cut_short || outcome.to_headers >= Duration{0}) return;
       if (limiter_.usual_rtt() == Duration{0} || outcome.total <= limiter_.usual_rtt()) return;
       sample.rtt = outcome.total;
+      sample.given_up = true;
       break;
   }
   limiter_.add(now, sample, random);

@@ -56,7 +56,7 @@ void Limiter::add(MonotonicTime now, const LimitSample& sample, Random& random) 
 std::uint32_t Limiter::round_size() const { return std::max(limit(), kWindowSamples); }
 
 bool Limiter::collapses(MonotonicTime now, const LimitSample& sample) {
-  if (sample.admitted < round_.began) return false;
+  if (sample.admitted < round_.began || sample.given_up) return false;
   if (sample.dropped) {
     ++round_.dropped;
     ++round_.run;

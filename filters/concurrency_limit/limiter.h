@@ -28,6 +28,7 @@ struct LimitSample {
   Duration rtt{0};              // from admission to the response headers; of a call that timed out, as long as it had waited
   std::uint32_t in_flight = 0;  // when it was admitted, itself included
   bool dropped = false;         // a timeout: a sign of overload, whatever its rtt
+  bool given_up = false;        // cancelled before its answer: its rtt counts, but it was neither answered nor dropped
 };
 
 class Limiter {

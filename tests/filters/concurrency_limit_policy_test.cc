@@ -260,6 +260,35 @@ TEST_CASE("cancelled calls that had waited longer than usual lower an adaptive l
   CHECK(bench.policy.limit() < before);
 }
 
+TEST_CASE("calls that are given up are no answers: among timeouts the limit falls to its minimum at once") {
+  ConcurrencyLimitConfig config;
+  config.adaptive = AdaptiveLimitConfig{AdaptiveLimitConfig::Algorithm::gradient2, 50, 5, 1000};
+  Bench bench(config);
+  for (int i = 0; i < 200; ++i) {
+    const Ticket ticket = bench.admitted();
+    bench.now += 20ms;
+    bench.give_back(ticket, answered(200, 20ms));
+  }
+  REQUIRE(bench.policy.limit() >= 50);
+  Outcome timed_out;
+  timed_out.cls = Outcome::Class::failed;
+  timed_out.failure = FailureKind::response_timeout;
+  timed_out.total = 500ms;
+  Outcome given_up;  // a second try, which the total ends first
+  given_up.cut_short = true;
+  given_up.total = 480ms;
+  std::vector<Ticket> tickets;
+  while (tickets.size() < 48) tickets.push_back(bench.admitted());
+  for (int wave = 0; wave < 3 && bench.policy.limit() > 5; ++wave) {
+    bench.now += 100ms;
+    for (std::size_t i = 0; i < tickets.size(); ++i) bench.give_back(tickets[i], i % 6 == 5 ? given_up : timed_out);
+    tickets.clear();
+    while (tickets.size() < 48 && bench.policy.limit() > 5) tickets.push_back(bench.admitted());
+  }
+  for (const Ticket& ticket : tickets) bench.give_back(ticket, given_up);
+  CHECK(bench.policy.limit() == 5);
+}
+
 // Whatever the schedule: never more permits out than the limit, never a free permit while someone waits, nobody lost.
 TEST_CASE("permits and waiters are never lost nor doubled, whatever the schedule") {
   for (std::uint64_t seed = 1; seed <= 200; ++seed) {
