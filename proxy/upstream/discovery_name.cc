@@ -29,6 +29,8 @@ void DiscoveryName::use_families() {
   const AddressFamilies wanted = owner_.dns().addresses;
   if (wanted == AddressFamilies::ipv6) halves_[0] = {};
   if (wanted == AddressFamilies::ipv4) halves_[1] = {};
+  // What was known is of no use: until the answer comes, what stands goes on serving, as before a first answer requests wait.
+  if (halves_[0].addresses.empty() && halves_[1].addresses.empty()) answered_ = false;
   ask();
 }
 

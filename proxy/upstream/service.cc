@@ -283,7 +283,7 @@ bool Service::record_check(Endpoint& endpoint, CheckResult result, int status, M
   const bool changed = health_.record(endpoint.health, result, status);
   const bool returned = result == CheckResult::passed && outlier_.record_check_passed(endpoint.outlier, began, now);
   if (changed || returned) mirror_all();
-  if (changed && was == Health::unhealthy) begin_slow_start(endpoint, now);
+  if (changed && was == Health::unhealthy && checks_in(FilterMode::enforce)) begin_slow_start(endpoint, now);
   return changed || returned;
 }
 

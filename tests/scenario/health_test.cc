@@ -189,6 +189,21 @@ TEST_CASE("in shadow mode checks only say what they would do; disabled asks noth
   CHECK(state(world, 1) == "usable");
 }
 
+TEST_CASE("in shadow mode an endpoint whose checks pass again starts no slower for it") {
+  World world(yaml("slow_start: 20s, health_check: { http: { path: /healthz }, interval: 1s, mode: shadow }"));
+  App one(world, "10.0.0.1:80"), two(world, "10.0.0.2:80");
+  world.advance(60s);  // past a slow start of both
+  two.health = 500;
+  world.advance(30s);
+  REQUIRE(state(world, 1) == "would_be_unhealthy");
+  two.health = 200;
+  for (int i = 0; i < 100 && state(world, 1) != "usable"; ++i) world.advance(100ms);
+  REQUIRE(state(world, 1) == "usable");
+  const int before = two.requests;
+  ask(world, 40);
+  CHECK(two.requests - before == 20);
+}
+
 TEST_CASE("a reload keeps what is known, and turning the mode to enforce acts on it at once") {
   World world(yaml("health_check: { http: { path: /healthz }, interval: 4s, mode: shadow }"));
   App one(world, "10.0.0.1:80"), two(world, "10.0.0.2:80");

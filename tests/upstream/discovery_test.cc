@@ -171,6 +171,20 @@ TEST_CASE("another choice of families asks at once, and what is not wanted goes"
   CHECK(world.resolver.asked == 3);
 }
 
+TEST_CASE("another choice of families of which nothing is known yet leaves what stands until the answer") {
+  UpstreamWorld world;
+  ServiceConfig config = kNamed;
+  config.dns.addresses = AddressFamilies::ipv4;
+  world.apply(config);
+  world.resolver.answer({"10.0.0.1:80"}, 30s);
+  REQUIRE(addresses(world) == Addresses{"10.0.0.1:80"});
+  config.dns.addresses = AddressFamilies::ipv6;
+  world.apply(config);
+  CHECK(addresses(world) == Addresses{"10.0.0.1:80"});
+  world.resolver.answer_family(found({"[::1]:80"}, Address::Family::ipv6));
+  CHECK(addresses(world) == Addresses{"[::1]:80"});
+}
+
 TEST_CASE("a family that is slow to answer does not hold up the other") {
   UpstreamWorld world;
   world.apply(kNamed);
