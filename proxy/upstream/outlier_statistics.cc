@@ -63,6 +63,14 @@ void OutlierWindow::clear() {
   forget(latency_);
 }
 
+void OutlierWindow::restart(const EndpointStatistics& counted, bool with_latency) {
+  clear();
+  seen_successes_ = counted.successes.load(std::memory_order_relaxed);
+  if (!with_latency) return;
+  if (latency_.empty()) latency_.resize(1);
+  for (std::size_t i = 0; i < LatencyScale::kClasses; ++i) latency_.front().seen[i] = counted.latencies[i].load(std::memory_order_relaxed);
+}
+
 Duration OutlierWindow::median_latency() const {
   if (latency_calls_ == 0) return Duration(0);
   const std::uint32_t half = (latency_calls_ + 1) / 2;

@@ -48,6 +48,8 @@ class OutlierWindow {
   // belongs to nobody (the endpoint is ejected: those are late answers).
   void advance(const EndpointStatistics& counted, bool with_latency, bool keep);
   void clear();  // the slices; what was counted up to the next advance() counts still
+  // Looked at from now on: nothing that was counted before counts.
+  void restart(const EndpointStatistics& counted, bool with_latency);
 
   std::uint32_t calls() const { return sums_.successes + sums_.failures; }
   std::uint32_t failures() const { return sums_.failures; }

@@ -10,6 +10,14 @@ namespace {
 
 constexpr Duration kStart = 5s;  // of a service: what discovery adds within it is not new
 
+// Whether the window of an endpoint is to be looked at that was not: what it holds is then older than a window, or half of it was not counted.
+bool looks_closer(const OutlierConfig& before, const OutlierConfig& now) {
+  const bool counted = before.mode != FilterMode::disabled;
+  if (now.mode == FilterMode::disabled) return false;
+  if (now.failure_ratio) return !counted || !before.failure_ratio;
+  return now.latency && !(counted && (before.latency || before.failure_ratio));
+}
+
 }  // namespace
 
 // Written by attach() before any post and by detach(); read by posted tasks, all on the worker's thread.
@@ -45,6 +53,7 @@ void Service::configure(const ServiceConfig& config, const UpstreamOptions& opti
 
   const std::lock_guard lock(mutex_);
   slots_.configure(config.limits.connections, config.limits.mode);
+  const bool restarts = looks_closer(view_->config.outlier_detection, config.outlier_detection);
   view_ = std::move(next);
   const bool gated = checks_in(FilterMode::enforce) && config.outlier_detection.mode == FilterMode::enforce;
   outlier_.configure(config.outlier_detection, gated);
@@ -56,6 +65,7 @@ void Service::configure(const ServiceConfig& config, const UpstreamOptions& opti
       endpoint.outlier = {};
       endpoint.outlier.generation = generation;
     }
+    if (restarts) endpoint.outlier.window.restart(endpoint.statistics, config.outlier_detection.latency.has_value());
     if (!checked()) endpoint.health = {};
     if (!gated) endpoint.outlier.awaits_check = false;  // nobody would ever end it
   }
