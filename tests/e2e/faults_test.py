@@ -79,7 +79,6 @@ class Upstreams(Books):
                  "long": b"HTTP/1.1 200 OK\r\nContent-Length: 4194304\r\n\r\n" + b"x" * 1_000_000,  # is spliced
                  "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9c40\r\n" + b"x" * 40000 + b"\r\n",
                  "head": b"HTTP/1.1 200 OK\r\nContent-Le"}
-
         def script(connection, number):
             head, rest = read_head(connection)
             kind = head.split(" ")[1].split("/")[2]

@@ -55,6 +55,15 @@ WorldOptions options(const Plan& plan) {
           .pipes = plan.seed % 2 == 1 ? make_sim_pipe : make_kernel_pipe};
 }
 
+// Whether a head of HTTP/2 may stand half on its way when the end comes: only where the network stands still.
+bool may_cut_heads(const Plan& plan) {
+  const bool http2 = std::any_of(plan.clients.begin(), plan.clients.end(), [](const ClientPlan& one) { return one.http2; });
+  const bool stalls =
+      std::any_of(plan.listener_net.begin(), plan.listener_net.end(), [](const auto& one) { return one.second.stall > 0; }) ||
+      std::any_of(plan.faults.begin(), plan.faults.end(), [](const FaultPlan& one) { return one.kind == FaultPlan::Kind::stall; });
+  return http2 && stalls;
+}
+
 class Run {
  public:
   Run(const Plan& plan, bool keep_trail)
@@ -271,8 +280,7 @@ void Run::drain() {
   int drain_seconds = 0;
   for (const ConfigPlan* one : plan_.configs()) drain_seconds = std::max(drain_seconds, one->drain_seconds);
   const Duration most = std::chrono::seconds(drain_seconds) + Server::kStopWithin + milliseconds(100);
-  const bool http2 = std::any_of(plan_.clients.begin(), plan_.clients.end(), [](const ClientPlan& one) { return one.http2; });
-  const Duration quiet = http2 ? kQuietHttp2 : kQuiet;
+  const Duration quiet = may_cut_heads(plan_) ? kQuietHttp2 : kQuiet;
   MonotonicTime quiet_since = began;
   std::uint64_t exchanges = 0;
   while (!world_.finished && world_.sim.now() - began < most && ledger_.problems.empty()) {
