@@ -13,15 +13,15 @@ class TimeoutCall final : public FilterCall {
         link_(link),
         started_(exchange.now()),
         last_told_(started_),
+        deadline_(request.deadline),
         request_body_(request.body.pipe()),
         attempts_before_(exchange.attempts),
         tunnel_(request.kind == RequestKind::stream),
         timer_(exchange.loop(), Callback::to<&TimeoutCall::on_timer>(this)) {
     const TimeoutConfig& config = link.config_;
     if (config.total) total_at_ = link.total_at(exchange);
-    // Where a deadline of the whole exchange comes first, it is that one which speaks.
-    if (config.response_headers) headers_at_ = started_ + *config.response_headers;
-    if (headers_at_ >= std::min(request.deadline, total_at_)) headers_at_ = kNever;
+    deadline_ = std::min(deadline_, total_at_);
+    if (config.response_headers) expect_headers_by(started_ + *config.response_headers);
     if (config.idle) idle_at_ = started_ + *config.idle;
     rearm();
   }
@@ -67,12 +67,19 @@ class TimeoutCall final : public FilterCall {
     return status == 101 || (exchange().head.method == Method::connect && status >= 200 && status < 300);
   }
 
+  // Where a deadline of the whole exchange comes first, it is that one which speaks.
+  void expect_headers_by(MonotonicTime at) { headers_at_ = at < deadline_ ? at : kNever; }
+
   void rearm() { timer_.arm_at(std::min({total_at_, headers_at_, idle_at_})); }
 
   void on_timer() {
     const MonotonicTime now = exchange().now();
     if (now >= total_at_) return expire(link_.total_kind(exchange()));
-    if (now >= headers_at_) return expire(FailureKind::response_timeout);
+    if (now >= headers_at_) {
+      const MonotonicTime due = headers_due();
+      if (now >= due) return expire(FailureKind::response_timeout);
+      expect_headers_by(due);
+    }
     if (now >= idle_at_) {
       const Duration idle = *link_.config_.idle;
       if (!upstream_owes()) {
@@ -84,6 +91,14 @@ class TimeoutCall final : public FilterCall {
       }
     }
     rearm();
+  }
+
+  // An answer that waits for the client's body is not late. A tunnel has no end of a request: there the start of the try counts.
+  MonotonicTime headers_due() const {
+    const Duration limit = *link_.config_.response_headers;
+    if (request_body_ == nullptr || tunnel_) return started_ + limit;
+    if (request_body_->blocked_by() == BlockedBy::writer) return exchange().now() + limit;
+    return std::max(started_, request_body_->last_write()) + limit;
   }
 
   MonotonicTime last_progress() const {
@@ -126,6 +141,7 @@ class TimeoutCall final : public FilterCall {
   MonotonicTime started_;
   MonotonicTime last_told_;
   MonotonicTime total_at_ = kNever;
+  MonotonicTime deadline_;  // the nearest of the whole exchange, those of filters further out included
   MonotonicTime headers_at_ = kNever;
   MonotonicTime idle_at_ = kNever;
   const BodyPipe* request_body_;  // facts of both stay readable while the arena lives
@@ -180,7 +196,8 @@ const config::Section<TimeoutConfig>& timeout_section() {
                  "told with every try how much of grpc-timeout is left.")
           .example("2s")
           .field("response_headers", &TimeoutConfig::response_headers, duration(),
-                 "One try: from its start to the response headers. Place it inside a retry.")
+                 "One try: from its start, or the last byte of a body that the client sent later, to the response headers. Place it inside "
+                 "a retry.")
           .example("500ms")
           .field("idle", &TimeoutConfig::idle, duration(),
                  "The longest silence in either direction while it is the upstream's turn; the client's own slowness does not count.")

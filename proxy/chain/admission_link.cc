@@ -27,9 +27,15 @@ void AdmittedCall::admitted(const Ticket& ticket, const Request& request) {
   has_ticket_ = true;
   started_ = exchange().now();
   request_body_ = request.body.pipe();
+  attempts_before_ = exchange().attempts;
 }
 
-bool AdmittedCall::upstream_owes() const { return request_body_ == nullptr || request_body_->finished(); }
+bool AdmittedCall::upstream_owes() const {
+  if (request_body_ != nullptr && !request_body_->finished()) return false;
+  if (exchange().attempts == attempts_before_) return false;  // it waits for a filter further in
+  const AttemptRecord& attempt = *exchange().last_attempt;
+  return attempt.connecting || attempt.connected != MonotonicTime{};
+}
 
 void AdmittedCall::record(Outcome outcome) noexcept {
   if (!has_ticket_) return;
@@ -82,9 +88,9 @@ void AdmittedCall::silence() noexcept {
   outcome.status = local_answer_ ? 0 : status_;
   outcome.grpc_status = local_answer_ ? GrpcStatus::none : grpc_status_;
   outcome.clean = false;
-  outcome.cut_short = upstream_owes();
-  // The inner call goes first: what it holds is free again before a permit is.
+  // The inner call goes first: what it holds is free again before a permit is, and a try says what it waited for.
   FilterCall::silence();
+  outcome.cut_short = upstream_owes();
   record(outcome);
 }
 

@@ -67,7 +67,9 @@ class AdmittedCall : public FilterCall {
 
  private:
   void record(Outcome outcome) noexcept;
-  bool upstream_owes() const;  // the request went out whole: what is missing is the upstream's
+  // The request went out whole, or would have but for a connect that takes its time: what is missing is the upstream's. Not so where a
+  // call waits in weir, for a permit or for room in a pool.
+  bool upstream_owes() const;
 
   SharedPolicy& policy_;
   Ticket ticket_;
@@ -76,6 +78,7 @@ class AdmittedCall : public FilterCall {
   const BodyPipe* request_body_ = nullptr;  // readable while the arena lives
   int status_ = 0;
   GrpcStatus grpc_status_ = GrpcStatus::none;
+  std::uint16_t attempts_before_ = 0;
   bool local_answer_ = false;
   bool has_ticket_ = false;
 };

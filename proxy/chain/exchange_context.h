@@ -27,6 +27,7 @@ struct AttemptRecord {
   GrpcStatus grpc_status = GrpcStatus::none;  // from its head or its trailers
   FailureKind failure = FailureKind::none;
   bool reused_connection = false;
+  bool connecting = false;        // it ended while a connection was being made for it
   std::uint32_t endpoint_id = 0;  // what PickContext::tried lists; 0 when none was picked
 };
 

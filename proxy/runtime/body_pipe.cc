@@ -40,7 +40,8 @@ BodyPipe::BodyPipe(Arena& arena, EventLoop& loop, BufferPool& buffers)
       loop_(loop),
       kept_(buffers),
       first_offer_(loop, Callback::to<&BodyPipe::on_first_offer>(this)),
-      last_progress_(loop.now()) {}
+      last_write_(loop.now()),
+      last_take_(last_write_) {}
 
 BodyPipe::Ends BodyPipe::make(Arena& arena, EventLoop& loop, BufferPool& buffers) {
   auto* pipe = arena.make<BodyPipe>(arena, loop, buffers);
@@ -62,7 +63,7 @@ void BodyPipe::Writer::write(ByteView bytes) {
   WEIR_CHECK(!pipe.finished_);
   if (bytes.empty()) return;
   pipe.written_ += bytes.size();
-  pipe.last_progress_ = pipe.loop_.now();
+  pipe.last_write_ = pipe.loop_.now();
   if (pipe.abort_ != BodyAbort::none) return;  // nobody reads it
   if (pipe.kept_.empty() && pipe.may_offer()) {
     bytes = bytes.subspan(pipe.hand_over(bytes));
@@ -81,7 +82,7 @@ SpliceResult BodyPipe::Writer::splice(ByteStream& from, std::size_t most) {
   if (done.bytes == 0) return done;
   pipe.written_ += done.bytes;
   pipe.taken_ += done.bytes;
-  pipe.last_progress_ = pipe.loop_.now();
+  pipe.last_write_ = pipe.last_take_ = pipe.loop_.now();
   pipe.sink_blocked_ = pipe.splice_waits_ = done.blocked;
   return done;
 }
@@ -94,7 +95,7 @@ void BodyPipe::Writer::finish(const Headers* trailers) {
   if (pipe.abort_ != BodyAbort::none) return;
   pipe.finished_ = true;
   pipe.ended_ = pipe.taken_ == pipe.written_;
-  pipe.last_progress_ = pipe.loop_.now();
+  pipe.last_write_ = pipe.loop_.now();
   pipe.trailers_ = trailers;
   if (trailers != nullptr && !(pipe.ended_ && pipe.may_offer())) {
     auto* copy = pipe.arena_.get()->make<Headers>(*pipe.arena_.get());
@@ -143,7 +144,7 @@ void BodyPipe::Reader::resume() {
   WEIR_CHECK(pipe_ != nullptr);
   BodyPipe& pipe = *pipe_;
   const CallIn call(pipe);
-  if (pipe.splice_waits_) pipe.last_progress_ = pipe.loop_.now();  // what counted as taken has left the kernel's pipe only now
+  if (pipe.splice_waits_) pipe.last_take_ = pipe.loop_.now();  // what counted as taken has left the kernel's pipe only now
   pipe.sink_blocked_ = pipe.splice_waits_ = false;
   pipe.resumed_ = true;
   pipe.offer();
@@ -199,7 +200,7 @@ std::size_t BodyPipe::hand_over(ByteView bytes) {
   WEIR_CHECK(n <= bytes.size() && kept_.size() == kept_before);  // a sink that writes to its own pipe would reorder the body
   offering_ = false;
   taken_ += n;
-  if (n > 0) last_progress_ = loop_.now();
+  if (n > 0) last_take_ = loop_.now();
   if (!reader_held_) {
     kept_.clear();
   } else if (n < bytes.size() && sink == sink_ && !resumed_) {
@@ -242,7 +243,7 @@ void BodyPipe::on_first_offer() {
 void BodyPipe::break_off(BodyAbort reason) {
   if (finished_ || abort_ != BodyAbort::none) return;
   abort_ = reason;
-  last_progress_ = loop_.now();
+  last_write_ = loop_.now();
   offer();
 }
 

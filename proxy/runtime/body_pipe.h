@@ -152,8 +152,9 @@ class BodyPipe {
   std::uint64_t bytes_written() const { return written_; }
   std::uint64_t bytes_taken() const { return taken_; }
   std::size_t kept() const { return kept_.size(); }
-  MonotonicTime last_progress() const { return last_progress_; }  // the last write or take
-  BlockedBy blocked_by() const;                                   // reader: bytes wait for it; writer: the pipe is empty and not finished
+  MonotonicTime last_write() const { return last_write_; }  // or the end, or the making of the pipe
+  MonotonicTime last_progress() const { return last_write_ > last_take_ ? last_write_ : last_take_; }
+  BlockedBy blocked_by() const;  // reader: bytes wait for it; writer: the pipe is empty and not finished
   // Content-Length when the writer knows it, -1 otherwise (chunked, until close).
   std::int64_t expected_length() const { return expected_length_; }
   void set_expected_length(std::int64_t length) { expected_length_ = length; }
@@ -191,7 +192,8 @@ class BodyPipe {
   std::int64_t expected_length_ = -1;
   std::size_t high_mark_ = kHighMark;
   std::size_t low_mark_ = kLowMark;
-  MonotonicTime last_progress_;
+  MonotonicTime last_write_;
+  MonotonicTime last_take_;
   std::uint16_t calls_in_ = 0;  // public calls in progress on the stack
   std::uint8_t pause_reasons_ = 0;
   bool over_high_ = false;

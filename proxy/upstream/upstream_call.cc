@@ -407,7 +407,10 @@ void UpstreamCall::silence() noexcept {
   if (waiting_) waiting_->later.cancel();
   const State state = state_;
   const bool asked = state == State::streaming || (state == State::connection && has_connect());
-  if (state == State::connection) leave_pools();
+  if (state == State::connection) {
+    attempt_->connecting = has_connect() || waiting_->second.has_connect();
+    leave_pools();
+  }
   if (state == State::endpoints) unlink();
   if (state != State::over && state != State::failing) {
     const FailureKind why = dropped_for();

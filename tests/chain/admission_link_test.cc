@@ -221,6 +221,55 @@ TEST_CASE("a cancel before the answer is cut short only when the upstream owed i
   CHECK_FALSE(s.policy->recorded[1].second.cut_short);
 }
 
+TEST_CASE("a cancel while the call waits in weir itself is not cut short, one while a connection is being made is") {
+  Setup s;
+  auto waiting = FakeAnswer::silent();
+  waiting.connects = false;
+  s.fake.then(waiting);
+  TestExchange roomless(s.world);
+  roomless.start(s.link);
+  s.world.loop.advance(2s);
+  roomless.drop();
+  CHECK_FALSE(s.only().cut_short);
+
+  s.fake.then(waiting);
+  TestExchange connecting(s.world);
+  connecting.start(s.link);
+  connecting.context().last_attempt->connecting = true;  // as the innermost link says when it is dropped
+  s.world.loop.advance(2s);
+  connecting.drop();
+  REQUIRE(s.policy->recorded.size() == 2);
+  CHECK(s.policy->recorded[1].second.cut_short);
+}
+
+TEST_CASE("a call that waits for a filter further in is not cut short") {
+  Setup s;
+  ScriptedPolicy* const inner = new ScriptedPolicy;
+  SharedPolicy shared(std::unique_ptr<AdmissionPolicy>{inner});
+  class Waits final : public AdmissionLink {
+   public:
+    using AdmissionLink::AdmissionLink;
+
+   private:
+    class Waiting final : public AdmittedCall {
+     public:
+      using AdmittedCall::AdmittedCall;
+    };
+    CallPtr wait(Request&& request, Caller& caller, const Admission&) override {
+      return CallPtr(make_call<Waiting>(*request.exchange, caller, policy()));
+    }
+  };
+  Waits queue(s.fixture.context(), shared, s.fake);
+  inner->verdict = Admission::Verdict::wait;
+  AdmissionLink outer(s.fixture.context(), s.shared, queue);
+  TestExchange exchange(s.world);
+  exchange.start(outer);
+  s.world.loop.advance(2s);
+  exchange.drop();
+  CHECK(s.only().cls == Class::ignored);
+  CHECK_FALSE(s.only().cut_short);
+}
+
 TEST_CASE("weir's own answers from further in are ignored") {
   Setup s;
   s.fake.then(FakeAnswer::with(503).at_endpoint(0));

@@ -156,6 +156,79 @@ TEST_CASE("response_headers: from the start of the try to the head; the body may
   CHECK_FALSE(slow.end_failure);
 }
 
+TEST_CASE("response_headers: while the client owes its body nobody is late; after its last byte the upstream has the whole time") {
+  Setup s(response_headers(500ms));
+  s.fake.always(FakeAnswer::silent());
+  TestExchange exchange(s.world, "POST");
+  TestUpload& upload = exchange.add_upload();
+  exchange.start(s.link);
+  upload.send("a");
+  s.world.loop.advance(800ms);
+  upload.send("b");
+  s.world.loop.advance(59s);
+  CHECK_FALSE(exchange.told());
+  upload.send("c");
+  upload.finish();
+  s.world.loop.advance(500ms - 1ns);
+  CHECK_FALSE(exchange.told());
+  s.world.loop.advance(1ns);
+  REQUIRE(exchange.failure);
+  CHECK(exchange.failure->kind == FailureKind::response_timeout);
+}
+
+TEST_CASE("response_headers: an upload that flows may take longer; one that the upstream does not take may not") {
+  Setup s(response_headers(500ms));
+  s.fake.then(FakeAnswer::silent());
+  auto deaf = FakeAnswer::silent();
+  deaf.reads_body = false;
+  s.fake.then(deaf);
+  TestExchange flowing(s.world, "POST"), stuck(s.world, "POST");
+  TestUpload& upload = flowing.add_upload();
+  TestUpload& blocked = stuck.add_upload();
+  flowing.start(s.link);
+  stuck.start(s.link);
+  blocked.send("nobody reads this");
+  for (int i = 0; i < 20; ++i) {
+    upload.send("x");
+    s.world.loop.advance(100ms);
+  }
+  CHECK_FALSE(flowing.told());
+  REQUIRE(stuck.failure);
+  CHECK(stuck.failure->kind == FailureKind::response_timeout);
+  CHECK(stuck.told_at == stuck.context().started + 500ms);
+}
+
+TEST_CASE("response_headers: a body that is there from the start does not wait for the connection to start the clock") {
+  Setup s(response_headers(500ms));
+  auto connecting = FakeAnswer::silent();
+  connecting.reads_body = false;
+  s.fake.always(connecting);
+  TestExchange exchange(s.world, "POST");
+  TestUpload& upload = exchange.add_upload();
+  upload.send("a");
+  upload.finish();
+  exchange.start(s.link);
+  s.world.loop.advance(500ms);
+  REQUIRE(exchange.failure);
+  CHECK(exchange.failure->kind == FailureKind::response_timeout);
+}
+
+TEST_CASE("response_headers: the wait for a client ends with the total") {
+  TimeoutConfig both = total(2s);
+  both.response_headers = 500ms;
+  Setup s(both);
+  s.fake.always(FakeAnswer::silent());
+  TestExchange exchange(s.world, "POST");
+  TestUpload& upload = exchange.add_upload();
+  exchange.start(s.link);
+  s.world.loop.advance(1800ms);
+  upload.send("a");
+  upload.finish();
+  s.world.loop.advance(200ms);
+  REQUIRE(exchange.failure);
+  CHECK(exchange.failure->kind == FailureKind::total_timeout);
+}
+
 TEST_CASE("a try that has no connection yet when it times out sent nothing") {
   Setup s(response_headers(500ms));
   auto connecting = FakeAnswer::silent();
