@@ -46,7 +46,13 @@ std::uint64_t hash_of(std::string_view text) {  // FNV-1a: the same on every mac
 
 }  // namespace
 
-std::shared_ptr<FilterState> StateStore::obtain(const std::string& key, const FilterFactory& factory, const void* config) {
+std::string StateKey::text() const {
+  std::string text = concat(service, '/', policy, '/', filter);
+  if (!route.empty()) text += concat('/', listener, '/', route);
+  return text;
+}
+
+std::shared_ptr<FilterState> StateStore::obtain(const StateKey& key, const FilterFactory& factory, const void* config) {
   const std::lock_guard<std::mutex> lock(mutex_);
   const auto found = entries_.find(key);
   std::shared_ptr<FilterState> old;
@@ -56,7 +62,7 @@ std::shared_ptr<FilterState> StateStore::obtain(const std::string& key, const Fi
     if (found->second.generation == generation_ && found->second.configured == config) return found->second.state;
     old = found->second.state;
   }
-  std::shared_ptr<FilterState> state = factory.make_state(config, std::move(old), seed_ ^ hash_of(key));
+  std::shared_ptr<FilterState> state = factory.make_state(config, std::move(old), seed_ ^ hash_of(key.text()));
   if (state == nullptr) {
     if (found != entries_.end()) entries_.erase(found);
     return nullptr;
@@ -77,8 +83,8 @@ void StateStore::end_generation() {
   }
 }
 
-void StateStore::visit(const std::function<void(const std::string& key, FilterState&)>& visitor) const {
-  std::vector<std::pair<std::string, std::shared_ptr<FilterState>>> living;  // so that the visitor may take its time
+void StateStore::visit(const std::function<void(const StateKey& key, FilterState&)>& visitor) const {
+  std::vector<std::pair<StateKey, std::shared_ptr<FilterState>>> living;  // so that the visitor may take its time
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     for (const auto& [key, entry] : entries_) living.emplace_back(key, entry.state);
@@ -123,8 +129,11 @@ class Chain::Builder {
   }
 
   FilterState* state_of(const FilterSpec& spec) {
-    std::string key = concat(chain_.names_.service, '/', policy_.name, '/', spec.name);
-    if (spec.factory->state_per_route(spec.config.get())) key += concat('/', chain_.names_.route);
+    StateKey key{chain_.names_.service, policy_.name, spec.name, {}, {}};
+    if (spec.factory->state_per_route(spec.config.get())) {
+      key.listener = chain_.names_.listener;
+      key.route = chain_.names_.route;
+    }
     chain_.states_.push_back(states_.obtain(key, *spec.factory, spec.config.get()));
     return chain_.states_.back().get();
   }

@@ -3,6 +3,7 @@
 // It never owns the innermost link (the upstream's) nor the host-wide states, which the StateStore keeps.
 #pragma once
 
+#include <compare>
 #include <functional>
 #include <map>
 #include <memory>
@@ -14,17 +15,25 @@
 
 namespace weir {
 
+// Whose state it is: of a filter of a policy that protects a service, apart for each route only where the filter asks for that. A route is
+// known by its name in its listener; other states have neither.
+struct StateKey {
+  std::string service, policy, filter, listener, route;
+  auto operator<=>(const StateKey&) const = default;
+  std::string text() const;  // "service/policy/filter[/listener/route]", for people: a name may hold a slash
+};
+
 // Host-wide filter states by key; owned by main, used when chains are built (any worker, so locked).
 class StateStore {
  public:
   explicit StateStore(std::uint64_t seed) : seed_(seed) {}
-  // Key: "service/policy/filter[/route]". Makes the state, or hands the parameters of `config` to the one that is there.
-  std::shared_ptr<FilterState> obtain(const std::string& key, const FilterFactory& factory, const void* config);
+  // Makes the state, or hands the parameters of `config` to the one that is there.
+  std::shared_ptr<FilterState> obtain(const StateKey& key, const FilterFactory& factory, const void* config);
   // A reload has begun / ended: states that no chain asked for in between are let go when their last user is.
   void begin_generation();
   void end_generation();
   // Visits the living states with their keys (admin: /breakers).
-  void visit(const std::function<void(const std::string& key, FilterState&)>& visitor) const;
+  void visit(const std::function<void(const StateKey& key, FilterState&)>& visitor) const;
 
  private:
   struct Entry {
@@ -34,7 +43,7 @@ class StateStore {
     std::uint64_t generation = 0;
   };
   mutable std::mutex mutex_;
-  std::map<std::string, Entry> entries_;
+  std::map<StateKey, Entry> entries_;
   std::uint64_t generation_ = 0;
   std::uint64_t seed_;
 };

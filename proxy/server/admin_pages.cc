@@ -117,11 +117,13 @@ Json service_json(const ServiceStatus& service) {
   return json;
 }
 
-Json breaker_json(const std::string& key, CircuitBreakerState& breaker, MonotonicTime now) {
+Json breaker_json(const StateKey& key, CircuitBreakerState& breaker, MonotonicTime now) {
   const CircuitBreakerPolicy::View view = breaker.view(now);
-  const StateKey names = split_state_key(key);
-  Json json{{"key", key}, {"service", names.service}, {"policy", names.policy}, {"filter", names.filter}};
-  if (!names.route.empty()) json["route"] = names.route;
+  Json json{{"key", key.text()}, {"service", key.service}, {"policy", key.policy}, {"filter", key.filter}};
+  if (!key.route.empty()) {
+    json["listener"] = key.listener;
+    json["route"] = key.route;
+  }
   json["state"] = to_word(view.state);
   json["control"] = to_word(view.control);
   json["calls"] = view.counts.calls;
@@ -251,7 +253,7 @@ AdminAnswer AdminPages::services() const {
 AdminAnswer AdminPages::breakers() const {
   Json all = Json::array();
   const MonotonicTime now = server_.platform().main_loop().now();
-  server_.states().visit([&](const std::string& key, FilterState& state) {
+  server_.states().visit([&](const StateKey& key, FilterState& state) {
     if (auto* breaker = dynamic_cast<CircuitBreakerState*>(&state)) all.push_back(breaker_json(key, *breaker, now));
   });
   return {200, "application/json", dump({{"breakers", std::move(all)}}), {}};
@@ -282,14 +284,19 @@ AdminAnswer AdminPages::order_breaker(std::string_view key, std::string_view que
   }
   const std::string wanted = decoded(key);
   const MonotonicTime now = server_.platform().main_loop().now();
-  Json changed;
-  server_.states().visit([&](const std::string& found, FilterState& state) {
-    auto* breaker = dynamic_cast<CircuitBreakerState*>(&state);
-    if (breaker == nullptr || found != wanted) return;
-    breaker->set_control(now, control);
-    changed = breaker_json(found, *breaker, now);
+  std::vector<StateKey> found;
+  server_.states().visit([&](const StateKey& one, FilterState& state) {
+    if (dynamic_cast<CircuitBreakerState*>(&state) != nullptr && one.text() == wanted) found.push_back(one);
   });
-  if (changed.is_null()) return problem(404, concat("no breaker has the key ", wanted, "; GET /breakers lists them"));
+  if (found.empty()) return problem(404, concat("no breaker has the key ", wanted, "; GET /breakers lists them"));
+  if (found.size() > 1) return problem(409, concat("the key ", wanted, " means several breakers, as their names hold slashes"));
+  Json changed;
+  server_.states().visit([&](const StateKey& one, FilterState& state) {
+    auto* breaker = dynamic_cast<CircuitBreakerState*>(&state);
+    if (breaker == nullptr || one != found.front()) return;
+    breaker->set_control(now, control);
+    changed = breaker_json(one, *breaker, now);
+  });
   server_.platform().log().warning("an operator gave a breaker an order", {{"breaker", wanted}, {"state", word}});
   return {200, "application/json", dump(changed), {}};
 }
@@ -327,13 +334,13 @@ AdminAnswer AdminPages::front() const {
   }
   page += "</table><table><tr><th>breaker<th>state<th>control<th>calls<th>failures</tr>";
   const MonotonicTime now = server_.platform().main_loop().now();
-  server_.states().visit([&](const std::string& key, FilterState& state) {
+  server_.states().visit([&](const StateKey& key, FilterState& state) {
     auto* breaker = dynamic_cast<CircuitBreakerState*>(&state);
     if (breaker == nullptr) return;
     const CircuitBreakerPolicy::View view = breaker->view(now);
     const bool good = view.state == CircuitBreakerPolicy::State::closed;
-    page += concat("<tr", good ? "" : " class=\"bad\"", "><td>", escaped(key), "<td>", to_word(view.state), "<td>", to_word(view.control),
-                   "<td>", view.counts.calls, "<td>", view.counts.failures, "</tr>");
+    page += concat("<tr", good ? "" : " class=\"bad\"", "><td>", escaped(key.text()), "<td>", to_word(view.state), "<td>",
+                   to_word(view.control), "<td>", view.counts.calls, "<td>", view.counts.failures, "</tr>");
   });
   page += "</table></body></html>\n";
   return {200, kHtml, std::move(page), {}};

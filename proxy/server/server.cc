@@ -83,7 +83,10 @@ void Server::drain() {
   drain_deadline_ = drain_began_ + config_->drain_timeout;
   platform_.supervisor().stopping();
   platform_.log().info("draining, inbound first", {{"timeout_seconds", config_->drain_timeout}});
-  hand_out_timer_.disarm();  // too late for that
+  if (hand_out_timer_.armed()) {  // who follows the new configuration is served to the end, and who ordered it first is answered
+    hand_out_timer_.disarm();
+    hand_out();
+  }
   post_all([](Worker& worker) {
     worker.stop_accepting(Direction::inbound);
     worker.begin_drain(Direction::inbound);
@@ -149,6 +152,7 @@ void Server::stop() {
   files_.stop();
   tls_.stop();
   hand_out_timer_.disarm();
+  plan_ = WorkerPlan();
   heartbeat_->stop();
   if (!ran) return end(true);
   stop_timer_.arm(kStopWithin);

@@ -26,6 +26,8 @@ constexpr KnownFact kKnown[] = {
     {"rate_limit_keys", "weir_rate_limit_keys", "Keys that a keyed rate limit keeps a bucket for."},
 };
 
+constexpr std::size_t kKeyLabels = 5;
+
 bool is_total(std::string_view name) { return name.size() > 6 && name.substr(name.size() - 6) == "_total"; }
 
 MetricsRegistry::Snapshot empty_row(const StateFact& fact) {
@@ -38,37 +40,23 @@ MetricsRegistry::Snapshot empty_row(const StateFact& fact) {
     row.help = known.help;
   }
   row.kind = is_total(fact.name) ? MetricKind::counter : MetricKind::gauge;
-  row.label_names = {"service", "policy", "filter", "route"};
+  row.label_names = {"service", "policy", "filter", "listener", "route"};
   if (is_total(fact.name) && !fact.text.empty()) row.label_names.push_back("state");  // counted apart by that word
   return row;
 }
 
 }  // namespace
 
-StateKey split_state_key(const std::string& key) {
-  std::string parts[4];
-  std::size_t at = 0;
-  for (const char c : key) {
-    if (c == '/' && at < 3) {
-      ++at;
-    } else {
-      parts[at] += c;
-    }
-  }
-  return {parts[0], parts[1], parts[2], parts[3]};
-}
-
 void collect_states(const StateStore& states, MonotonicTime now, std::vector<MetricsRegistry::Snapshot>& rows) {
   std::map<std::string, MetricsRegistry::Snapshot> by_name;
-  states.visit([&](const std::string& key, FilterState& state) {
+  states.visit([&](const StateKey& key, FilterState& state) {
     std::vector<StateFact> facts;
     state.describe(now, facts);
-    const StateKey names = split_state_key(key);
     for (const StateFact& fact : facts) {
       MetricsRegistry::Snapshot& row = by_name.emplace(std::string(fact.name), empty_row(fact)).first->second;
       MetricsRegistry::Sample sample;
-      sample.labels = {names.service, names.policy, names.filter, names.route};
-      if (row.label_names.size() > 4) sample.labels.push_back(fact.text);
+      sample.labels = {key.service, key.policy, key.filter, key.listener, key.route};
+      if (row.label_names.size() > kKeyLabels) sample.labels.push_back(fact.text);
       sample.value = fact.value;
       row.samples.push_back(std::move(sample));
     }

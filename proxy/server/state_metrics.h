@@ -3,19 +3,12 @@
 // It knows no filter: every state describes itself in StateFacts.
 #pragma once
 
-#include <string>
 #include <vector>
 
 #include "proxy/chain/chain.h"
 #include "proxy/metrics/metrics.h"
 
 namespace weir {
-
-// A state's key in parts: "service/policy/filter[/route]".
-struct StateKey {
-  std::string service, policy, filter, route;
-};
-StateKey split_state_key(const std::string& key);
 
 void collect_states(const StateStore& states, MonotonicTime now, std::vector<MetricsRegistry::Snapshot>& rows);
 

@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <csignal>
 #include <cstdio>
@@ -80,9 +81,9 @@ struct Setup {
   PolicySpec policy;
   StateStore states{7};
   FakeLink fake;
-  std::unique_ptr<Chain> build(const std::string& route = "route") {
+  std::unique_ptr<Chain> build(const std::string& route = "route", const std::string& listener = "listener") {
     policy.name = "policy";
-    return Chain::build(policy, {"service", "policy", route, "listener"}, world.worker, states, nullptr, nullptr, fake);
+    return Chain::build(policy, {"service", "policy", route, listener}, world.worker, states, nullptr, nullptr, fake);
   }
 };
 
@@ -184,23 +185,23 @@ TEST_CASE("state is kept by its key: one for all workers, with new parameters af
   Setup s;
   s.factory.with_state = true;
   MarkConfig first{1}, second{2};
-  const auto a = s.states.obtain("service/policy/a", s.factory, &first);
-  CHECK(s.states.obtain("service/policy/a", s.factory, &first) == a);
-  const auto b = s.states.obtain("service/policy/b", s.factory, &first);
+  const auto a = s.states.obtain(StateKey{"service", "policy", "a", {}, {}}, s.factory, &first);
+  CHECK(s.states.obtain(StateKey{"service", "policy", "a", {}, {}}, s.factory, &first) == a);
+  const auto b = s.states.obtain(StateKey{"service", "policy", "b", {}, {}}, s.factory, &first);
   CHECK(b != a);
   CHECK(std::static_pointer_cast<MarkState>(a)->seed != std::static_pointer_cast<MarkState>(b)->seed);
 
   s.states.begin_generation();
   first.number = 3;  // the same address, other content: what a reload may well do
-  CHECK(s.states.obtain("service/policy/a", s.factory, &first) == a);
+  CHECK(s.states.obtain(StateKey{"service", "policy", "a", {}, {}}, s.factory, &first) == a);
   CHECK(std::static_pointer_cast<MarkState>(a)->number == 3);
-  CHECK(s.states.obtain("service/policy/a", s.factory, &second) == a);
+  CHECK(s.states.obtain(StateKey{"service", "policy", "a", {}, {}}, s.factory, &second) == a);
   CHECK(std::static_pointer_cast<MarkState>(a)->number == 2);
   s.states.end_generation();
   std::vector<std::string> keys;
-  s.states.visit([&](const std::string& key, FilterState&) { keys.push_back(key); });
+  s.states.visit([&](const StateKey& key, FilterState&) { keys.push_back(key.text()); });
   CHECK(keys == std::vector<std::string>{"service/policy/a"});
-  CHECK(s.states.obtain("service/policy/b", s.factory, &first) != b);
+  CHECK(s.states.obtain(StateKey{"service", "policy", "b", {}, {}}, s.factory, &first) != b);
 }
 
 TEST_CASE("a state of another kind under the same key is a new one") {
@@ -208,8 +209,8 @@ TEST_CASE("a state of another kind under the same key is a new one") {
   MarkFactory other;
   s.factory.with_state = other.with_state = true;
   MarkConfig config;
-  const auto a = s.states.obtain("key", s.factory, &config);
-  CHECK(s.states.obtain("key", other, &config) != a);
+  const auto a = s.states.obtain(StateKey{"service", "policy", "key", {}, {}}, s.factory, &config);
+  CHECK(s.states.obtain(StateKey{"service", "policy", "key", {}, {}}, other, &config) != a);
 }
 
 TEST_CASE("state is keyed by route only where the filter asks for it") {
@@ -218,7 +219,7 @@ TEST_CASE("state is keyed by route only where the filter asks for it") {
   s.policy.filters.push_back(mark(s.factory, "a"));
   const auto count = [&] {
     int states = 0;
-    s.states.visit([&](const std::string&, FilterState&) { ++states; });
+    s.states.visit([&](const StateKey&, FilterState&) { ++states; });
     return states;
   };
   const auto one = s.build("x");
@@ -228,6 +229,20 @@ TEST_CASE("state is keyed by route only where the filter asks for it") {
   const auto three = s.build("x");
   const auto four = s.build("y");
   CHECK(count() == 3);
+  const auto five = s.build("x", "another");  // a route is known by its name in its listener
+  CHECK(count() == 4);
+  std::vector<std::string> keys;
+  s.states.visit([&](const StateKey& key, FilterState&) { keys.push_back(key.text()); });
+  CHECK(std::count(keys.begin(), keys.end(), "service/policy/a/another/x") == 1);
+}
+
+TEST_CASE("names with slashes mix up no states") {
+  Setup s;
+  s.factory.with_state = true;
+  MarkConfig config;
+  const auto one = s.states.obtain(StateKey{"a/b", "c", "f", {}, {}}, s.factory, &config);
+  const auto other = s.states.obtain(StateKey{"a", "b/c", "f", {}, {}}, s.factory, &config);
+  CHECK(one != other);
 }
 
 TEST_CASE("decisions past the table are counted together, and none is lost") {

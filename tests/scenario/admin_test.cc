@@ -32,7 +32,8 @@ TEST_CASE("the read-only listener shows metrics, health, configuration, services
   CHECK(metrics.header("content-type").find("text/plain; version=0.0.4") == 0);
   CHECK(metrics.body.find("weir_requests_total{listener=\"out\",route=\"all\",service=\"app\",policy=\"p\",code=\"2xx\"} 1\n") !=
         std::string::npos);
-  CHECK(metrics.body.find("weir_breaker_state{service=\"app\",policy=\"p\",filter=\"main\",route=\"\"} 0\n") != std::string::npos);
+  CHECK(metrics.body.find("weir_breaker_state{service=\"app\",policy=\"p\",filter=\"main\",listener=\"\",route=\"\"} 0\n") !=
+        std::string::npos);
   CHECK(metrics.body.find("weir_build_info{version=") != std::string::npos);
   CHECK(world.admin("GET", "/healthz").body == "ok\n");
   CHECK(world.admin("GET", "/readyz").status() == 200);
@@ -177,4 +178,41 @@ TEST_CASE("admin pipelining and many connections are bounded and answered") {
   int open = 0;
   for (const auto& one : world.clients) open += one->over() ? 0 : 1;
   CHECK(open == 64);
+}
+
+TEST_CASE("a breaker of a route is known by its listener too, and an order that fits several is refused") {
+  World world(R"(version: 1
+admin: { listen: unix:/run/weir/admin.sock, read_only_listen: 127.0.0.1:9901 }
+listeners:
+  - { name: out, direction: outbound, listen: 127.0.0.1:15001, routes: [ { service: app, policy: p } ] }
+  - { name: other, direction: outbound, listen: 127.0.0.1:15002, routes: [ { service: app, policy: p } ] }
+  - { name: odd, direction: outbound, listen: 127.0.0.1:15003, routes: [ { match: { path_prefix: /1 }, service: a/b, policy: c }, { service: a, policy: b/c } ] }
+services:
+  app: { endpoints: [10.0.0.1:80] }
+  a: { endpoints: [10.0.0.1:80] }
+  a/b: { endpoints: [10.0.0.1:80] }
+policies:
+  p: { filters: [ { circuit_breaker: { name: main, causes: [5xx], consecutive_failures: 1, scope: route } } ] }
+  c: { filters: [ { circuit_breaker: { name: main, causes: [5xx] } } ] }
+  b/c: { filters: [ { circuit_breaker: { name: main, causes: [5xx] } } ] }
+)");
+  int status = 500;
+  world.upstream("10.0.0.1:80").script = [&](UpstreamPeer& peer, const Message&, int) { peer.answer(status, "x"); };
+  CHECK(world.get("/").status() == 500);
+  status = 200;
+  CHECK(world.get("/").status() == 503);
+  CHECK(world.get("/", "", "other").status() == 200);
+  CHECK(world.metric("weir_breaker_state", {{"listener", "out"}, {"route", "route-1"}}) == 1);
+  const auto closed = [&](const std::string& labels) {
+    return world.admin("GET", "/metrics").body.find("weir_breaker_state{" + labels + "} 0\n") != std::string::npos;
+  };
+  CHECK(closed(R"(service="app",policy="p",filter="main",listener="other",route="route-1")"));
+  CHECK(world.admin("POST", "/breakers/app/p/main/out/route-1?state=forced_closed", "", true).status() == 200);
+  CHECK(world.get("/").status() == 200);
+
+  CHECK(world.get("/1", "", "odd").status() == 200);
+  CHECK(world.get("/2", "", "odd").status() == 200);
+  CHECK(closed(R"(service="a/b",policy="c",filter="main",listener="",route="")"));
+  CHECK(closed(R"(service="a",policy="b/c",filter="main",listener="",route="")"));
+  CHECK(world.admin("POST", "/breakers/a/b/c/main?state=disabled", "", true).status() == 409);
 }

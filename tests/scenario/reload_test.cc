@@ -323,3 +323,30 @@ TEST_CASE("a listener that moves serves at both addresses until the old one's co
   world.advance(10ms);
   CHECK(third.over());
 }
+
+TEST_CASE("a drain that comes while a listener moves serves the new address until it is quiet, and the order is answered") {
+  const auto yaml = [](const std::string& port) {
+    return replaced(with_filter("timeout: { total: 30s }"), "listen: 127.0.0.1:15001", "listen: 127.0.0.1:" + port);
+  };
+  World world(yaml("15001"), {.workers = 2});
+  for (const char* at : {"10.0.0.1:80", "10.0.0.2:80"}) {
+    world.upstream(at).script = [](UpstreamPeer& peer, const Message&, int) { peer.answer(200, "late", "", 500ms); };
+  }
+  SimClient& old = world.client();
+  old.get("/");
+  world.advance(10ms);
+  world.set_yaml(yaml("15002"));
+  std::vector<ReloadOutcome::Kind> told;
+  REQUIRE(world.server->reload([&](const ReloadOutcome& outcome) { told.push_back(outcome.kind); }));
+  world.server->drain();
+  world.advance(100ms);
+  CHECK(told == std::vector<ReloadOutcome::Kind>{ReloadOutcome::Kind::taken});
+  SimClient& fresh = world.client();
+  fresh.get("/");
+  REQUIRE(world.await(fresh));
+  CHECK(fresh.answers()[0].status() == 200);
+  CHECK(old.answered());
+  world.advance(10s);
+  CHECK(world.finished);
+  CHECK(world.finished_clean);
+}

@@ -36,26 +36,25 @@ const FilterPlan* find_filter_plan(const ConfigPlan& config, const std::string& 
 
 void watch_limit_states(const Evidence& evidence) {
   const Plan& plan = evidence.plan;
-  evidence.world.server->states().visit([&](const std::string& key, FilterState& state) {
+  evidence.world.server->states().visit([&](const StateKey& key, FilterState& state) {
     std::vector<StateFact> facts;
     state.describe(evidence.world.sim.now(), facts);
-    const StateKey names = split_state_key(key);
     const auto limit = most(plan, [&](const ConfigPlan& config) -> std::optional<std::uint32_t> {
-      const FilterPlan* filter = find_filter_plan(config, names.policy, names.filter);
+      const FilterPlan* filter = find_filter_plan(config, key.policy, key.filter);
       if (filter == nullptr || filter->kind != "concurrency_limit") return std::nullopt;
       return filter->limit != 0 ? filter->limit : 13;
     });
     const auto queue = most(plan, [&](const ConfigPlan& config) -> std::optional<std::uint32_t> {
-      const FilterPlan* filter = find_filter_plan(config, names.policy, names.filter);
+      const FilterPlan* filter = find_filter_plan(config, key.policy, key.filter);
       if (filter == nullptr) return std::nullopt;
       return filter->queue;
     });
     for (const StateFact& fact : facts) {
       if (fact.name == "in_flight" && limit && fact.value > *limit) {
-        evidence.broken(concat(key, " lets ", say(fact.value), " through at once, its limit is at most ", *limit));
+        evidence.broken(concat(key.text(), " lets ", say(fact.value), " through at once, its limit is at most ", *limit));
       }
       if (fact.name == "queue_length" && queue && fact.value > *queue) {
-        evidence.broken(concat(key, " lets ", say(fact.value), " wait, its queue is at most ", *queue));
+        evidence.broken(concat(key.text(), " lets ", say(fact.value), " wait, its queue is at most ", *queue));
       }
     }
   });
