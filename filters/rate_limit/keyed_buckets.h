@@ -1,6 +1,7 @@
 // KeyedBuckets: one token bucket for each key seen, in a table of a fixed size; keys are 128-bit fingerprints, not texts.
 // The rate limit policy owns it and guards it; its memory is taken when it is made, and no call allocates.
-// It never forgets a bucket that is not full: when the table is full of such, further keys share one bucket.
+// It never forgets a bucket that is not full: when the table is full of such, further keys share one bucket, and so does one for which
+// no full one was found in the time that a look may take.
 #pragma once
 
 #include <cstdint>
@@ -45,12 +46,16 @@ class KeyedBuckets {
     WideTime listed_at = 0;  // when the bucket is full, as the heap knows it: never later than the truth, since tokens only get taken
   };
   static constexpr std::uint32_t kEmpty = 0xffffffff;
+  static constexpr int kRepairs = 256;
 
   void reserve(std::uint32_t max_keys);
   std::size_t home(const KeyFingerprint& key) const { return static_cast<std::size_t>(key.a) & mask_; }
   std::size_t find_place(const KeyFingerprint& key) const;  // of the key, or the empty place where it belongs
   void erase_place(std::size_t place);
-  // The entry to use for a new key: a fresh one, or that of a bucket that is full by now; null when there is none.
+  // Whether the heap's first is now true, and so the earliest of all, after at most so many repairs.
+  bool settle_first(int repairs);
+  // The entry to use for a new key: a fresh one, or that of a bucket that is full by now; null when there is none, or none was found
+  // within kRepairs: all workers wait for whoever looks.
   Entry* make_room(const BucketRules& rules, MonotonicTime now);
   void sift_down(std::size_t position);
   void sift_up(std::size_t position);

@@ -193,7 +193,15 @@ class RetryCall final : public Call, public Caller {
   }
 
   void remember_endpoint(std::uint32_t endpoint) {
-    if (endpoint == 0 && exchange().attempts != attempts_before_) endpoint = exchange().last_attempt->endpoint_id;
+    if (exchange().attempts != attempts_before_) {
+      const AttemptRecord& attempt = *exchange().last_attempt;
+      if (endpoint == 0) endpoint = attempt.endpoint_id;
+      avoid(attempt.passed_over_id);
+    }
+    avoid(endpoint);
+  }
+
+  void avoid(std::uint32_t endpoint) {
     if (endpoint == 0) return;
     if (tried_ == nullptr) {
       const TriedEndpoints* const outer = request_.pick.tried;  // of a retry around this one

@@ -27,8 +27,9 @@ struct AttemptRecord {
   GrpcStatus grpc_status = GrpcStatus::none;  // from its head or its trailers
   FailureKind failure = FailureKind::none;
   bool reused_connection = false;
-  bool connecting = false;        // it ended while a connection was being made for it
-  std::uint32_t endpoint_id = 0;  // what PickContext::tried lists; 0 when none was picked
+  bool connecting = false;           // it ended while a connection was being made for it
+  std::uint32_t endpoint_id = 0;     // what PickContext::tried lists; 0 when none was picked
+  std::uint32_t passed_over_id = 0;  // of an endpoint that was asked for a connection first, and gave none in time
 };
 
 // What a filter did other than let the exchange pass; newest first, in the arena.

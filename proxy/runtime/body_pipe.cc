@@ -140,6 +140,11 @@ void BodyPipe::Reader::set_sink(BodySink* sink) {
   if (sink != nullptr && waiting) pipe.first_offer_.schedule();
 }
 
+void BodyPipe::Reader::touch() {
+  WEIR_CHECK(pipe_ != nullptr);
+  pipe_->last_take_ = pipe_->loop_.now();
+}
+
 void BodyPipe::Reader::resume() {
   WEIR_CHECK(pipe_ != nullptr);
   BodyPipe& pipe = *pipe_;

@@ -125,6 +125,7 @@ class BodyPipe {
     // Starts the flow: kept bytes, and an end or abort that already happened, are told on the next turn, never inside.
     void set_sink(BodySink* sink);
     void resume();  // the sink can take more: kept bytes are offered again, inside this call
+    void touch();   // what it took before moves on, though it can take no more yet: that is progress
     void pause(PauseReason reason);
     void unpause(PauseReason reason);
     void drop() {
@@ -148,6 +149,7 @@ class BodyPipe {
   // Facts for timeouts and logs; valid while an end, or the arena, is held.
   bool ended() const { return ended_; }        // finish() was called and everything was taken
   bool finished() const { return finished_; }  // finish() was called
+  bool wanted() const { return wanted_; }      // a sink was set
   BodyAbort aborted() const { return abort_; }
   std::uint64_t bytes_written() const { return written_; }
   std::uint64_t bytes_taken() const { return taken_; }
@@ -213,5 +215,11 @@ class BodyPipe {
   bool resumed_ = false;       // ... and has called resume() there
   BodyAbort abort_ = BodyAbort::none;
 };
+
+// Since when the answer to a request of `start` is owed: what of its body the client sent later, nobody could answer before, unless it was
+// answered without.
+inline MonotonicTime owed_since(MonotonicTime start, const BodyPipe* body) {
+  return body == nullptr || !body->finished() || body->last_write() < start ? start : body->last_write();
+}
 
 }  // namespace weir

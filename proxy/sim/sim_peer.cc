@@ -35,7 +35,7 @@ void SimPeer::close() {
 
 void SimPeer::pause_reading(bool paused) {
   paused_ = paused;
-  if (stream_ != nullptr && connected_) stream_->want_read(!paused && !ended_ && error_ == 0);
+  if (stream_ != nullptr && connected_) stream_->want_read(!paused && !ended_);  // also after a write that failed, which nobody was told
 }
 
 void SimPeer::flush() {

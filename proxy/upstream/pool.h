@@ -108,7 +108,8 @@ class ServicePool {
   std::size_t connections() const;
 
   // What a try says about its endpoint; what says nothing is left out here.
-  // `latency`: from sending the request to the response head; of one that was abandoned without: so far.
+  // `latency`: from sending the request, or the end of a body that the client sent later, to the response head; of one that was abandoned
+  // without: so far.
   void record_answer(EndpointPool& pool, std::uint32_t generation, int status, GrpcStatus grpc_status, Duration latency);
   void record_abandoned(EndpointPool& pool, std::uint32_t generation, Duration latency);
   void record_failure(EndpointPool& pool, std::uint32_t generation, FailureKind kind);

@@ -38,7 +38,7 @@ std::string_view detail_of(const ClientFailure& failure) {
 }  // namespace
 
 UpstreamCall::UpstreamCall(ExchangeContext& exchange, Caller& caller, UpstreamLink& link, Request&& request)
-    : Call(exchange, caller), link_(link), request_(std::move(request)) {}
+    : Call(exchange, caller), link_(link), request_(std::move(request)), request_body_(request_.body.pipe()) {}
 
 UpstreamCall::Waiting::Waiting(UpstreamCall& call)
     : later(call.exchange().loop(), Callback::to<&UpstreamCall::on_later>(&call)),
@@ -138,12 +138,20 @@ void UpstreamCall::on_waited_too_long() {
     return fail({.kind = FailureKind::no_endpoint, .detail = "the service's names were not resolved in time"});
   }
   if (state_ != State::connection) return;
-  const bool connecting = has_connect() || waiting_->second.has_connect();
+  const bool connecting = note_connecting();
   leave_pools();
   if (connecting) note_latency(true);
   // Its connect goes on without it, and is counted against the endpoint if it fails.
   if (connecting) return fail({.kind = FailureKind::connect_timeout, .detail = "no connection in time"});
   fail({.kind = FailureKind::pool_timeout, .detail = "no connection became free in time"});
+}
+
+// Whether connections are being made as the wait ends. Where it is two, a retry is to avoid both.
+bool UpstreamCall::note_connecting() {
+  const Second& second = waiting_->second;
+  if (!second.has_connect()) return has_connect();
+  if (has_connect()) attempt_->passed_over_id = second.pool->endpoint->id;
+  return true;
 }
 
 // The endpoint's connect failed, and is counted so; but the request is not lost while the other family of addresses may serve it.
@@ -161,7 +169,8 @@ void UpstreamCall::on_no_second_connection(FailureKind kind, std::string_view de
   const Second& second = waiting_->second;
   if (!second.shares_failure()) link_.pool().record_failure(*second.pool, second.generation, kind);
   if (link_.weighs_latency()) second.pool->endpoint->latency.observe_failure(now() - picked_at_, now());
-  if (!linked()) fail_to_connect(kind, detail);  // else the first one may still be made
+  if (!linked()) return fail_to_connect(kind, detail);
+  attempt_->passed_over_id = second.pool->endpoint->id;  // the first one may still be made
 }
 
 void UpstreamCall::fail_to_connect(FailureKind kind, std::string_view detail) {
@@ -198,6 +207,7 @@ bool UpstreamCall::go_beside() {
 void UpstreamCall::move_to_second() {
   const Second& second = waiting_->second;
   if (pool_ == second.pool) return;
+  attempt_->passed_over_id = attempt_->endpoint_id;
   choose(*second.pool);
   generation_ = second.generation;
   picked_at_ = now();
@@ -271,6 +281,7 @@ void UpstreamCall::on_response(ResponseHead& head, BodyPipe::Reader body) {
   }
   responded_ = true;
   attempt_->response_at = now();
+  to_head_ = owed_for(attempt_->connected);
   attempt_->status = head.status;
   if (exchange().grpc) attempt_->grpc_status = grpc_status_at_head(head);
   // An endpoint that refuses is quick, and must not seem fast.
@@ -289,7 +300,7 @@ void UpstreamCall::on_response(ResponseHead& head, BodyPipe::Reader body) {
 void UpstreamCall::take_for_an_echo() {
   const FailureKind why = deadline_kind();
   note_given_up(why);
-  link_.pool().record_abandoned(*pool_, generation_, now() - attempt_->connected);
+  link_.pool().record_abandoned(*pool_, generation_, owed_for(attempt_->connected));
   judge(why);
   std::exchange(pool_, nullptr)->endpoint->active.fetch_sub(1, std::memory_order_relaxed);
   let_go();
@@ -337,14 +348,14 @@ void UpstreamCall::judge_answer() {
   judged_ = true;
   const AttemptRecord& attempt = *attempt_;
   if (exchange().is_clients_deadline(attempt.grpc_status)) return;
-  link_.pool().record_answer(*pool_, generation_, attempt.status, attempt.grpc_status, attempt.response_at - attempt.connected);
+  link_.pool().record_answer(*pool_, generation_, attempt.status, attempt.grpc_status, to_head_);
 }
 
 // For peak_ewma.
 void UpstreamCall::note_latency(bool failed) {
   if (!link_.weighs_latency() || pool_ == nullptr) return;
   LatencyEstimate& latency = pool_->endpoint->latency;
-  const Duration took = now() - picked_at_;
+  const Duration took = owed_for(picked_at_);
   failed ? latency.observe_failure(took, now()) : latency.observe(took, now());
 }
 
@@ -353,7 +364,7 @@ void UpstreamCall::note_latency(bool failed) {
 void UpstreamCall::note_given_up(FailureKind why) {
   if (!link_.weighs_latency() || pool_ == nullptr) return;
   if (why == FailureKind::response_timeout || why == FailureKind::idle_timeout) return note_latency(true);
-  if (!responded_) pool_->endpoint->latency.observe_at_least(now() - picked_at_, now());
+  if (!responded_) pool_->endpoint->latency.observe_at_least(owed_for(picked_at_), now());
 }
 
 // Once: books the try and gives the permits back.
@@ -408,7 +419,7 @@ void UpstreamCall::silence() noexcept {
   const State state = state_;
   const bool asked = state == State::streaming || (state == State::connection && has_connect());
   if (state == State::connection) {
-    attempt_->connecting = has_connect() || waiting_->second.has_connect();
+    attempt_->connecting = note_connecting();
     leave_pools();
   }
   if (state == State::endpoints) unlink();
@@ -417,7 +428,7 @@ void UpstreamCall::silence() noexcept {
     if (asked) note_given_up(why);
     // Without a connection the endpoint has not been asked anything: if its connect fails, that will be counted by itself.
     if (state == State::streaming && pool_ != nullptr) {
-      if (!responded_) link_.pool().record_abandoned(*pool_, generation_, now() - attempt_->connected);
+      if (!responded_) link_.pool().record_abandoned(*pool_, generation_, owed_for(attempt_->connected));
       judge(why);
     }
     end_attempt(why, why == FailureKind::none && !dropped_for_a_retry());

@@ -66,6 +66,7 @@ class UpstreamCall final : public Call, public PoolWaiter, private ClientStreamH
   void on_no_second_connection(FailureKind kind, std::string_view detail);
   void on_connect_is_slow();
   bool go_beside();
+  bool note_connecting();
   void leave_pools();
 
   void pick();
@@ -91,6 +92,7 @@ class UpstreamCall final : public Call, public PoolWaiter, private ClientStreamH
   void end_attempt(FailureKind kind, bool cancelled);
   void let_go();
   MonotonicTime now() const { return exchange().now(); }
+  Duration owed_for(MonotonicTime start) const { return now() - owed_since(start, request_body_); }
 
   UpstreamLink& link_;
   Request request_;
@@ -98,7 +100,9 @@ class UpstreamCall final : public Call, public PoolWaiter, private ClientStreamH
   EndpointPool* pool_ = nullptr;            // the endpoint that was picked; its `active` counts us
   PooledConnection* connection_ = nullptr;  // lent to us
   ClientStreamPtr stream_;
+  const BodyPipe* request_body_;  // readable while the arena lives
   MonotonicTime picked_at_{};
+  Duration to_head_{0};  // how long the endpoint took, once it has answered
   std::uint32_t generation_ = 0;
   State state_ = State::failing;
   bool counted_ = false;  // among the service's requests

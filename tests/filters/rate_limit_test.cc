@@ -157,6 +157,23 @@ TEST_CASE("when the table is full, only full buckets make room and the other key
   CHECK(buckets.size() == 2);
 }
 
+TEST_CASE("a newcomer to a large table does bounded work, and finds its room after a few") {
+  constexpr int kKeys = 10'000;
+  KeyedBuckets buckets(kKeys);
+  const BucketRules rules(Rate{1, 1s}, 10);
+  MonotonicTime now{1h};
+  for (int i = 0; i < kKeys - 1; ++i) buckets.take(rules, key_of(concat("key-", i)), now);
+  for (int i = 0; i < kKeys - 1; ++i) buckets.take(rules, key_of(concat("key-", i)), now);  // the heap does not know of these
+  now += 1s + 500ms;                                                                        // all are full but for half a token
+  buckets.take(rules, key_of("last"), now - 500ms);
+  now += 500ms;
+  int shared = 0;
+  while (shared < kKeys && buckets.take(rules, key_of("newcomer"), now).shared) ++shared;
+  CHECK(shared > 10);
+  CHECK(shared <= kKeys / 256 + 1);
+  CHECK(buckets.size() == kKeys);
+}
+
 // Against a plain map: each key's bucket, dropped by nobody but when full and at the limit.
 TEST_CASE("the table behaves as a map of buckets would, whatever the schedule") {
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {

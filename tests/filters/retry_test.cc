@@ -55,6 +55,17 @@ TEST_CASE("failed tries are repeated, elsewhere, after a wait, and the client se
   CHECK(s.world.metric("weir_filter_decisions_total", {"decision=retried"}) == 2);
 }
 
+TEST_CASE("a retry also avoids the endpoint that its try passed over") {
+  Setup s;
+  s.fake.then(reset().at_endpoint(4).delayed(10ms)).then(FakeAnswer::with(200, "fine"));
+  TestExchange exchange(s.world);
+  exchange.start(*s.link);
+  exchange.context().last_attempt->passed_over_id = 7;
+  s.world.loop.run_until_idle();
+  REQUIRE(s.fake.seen.size() == 2);
+  CHECK(s.fake.seen[1].tried == std::vector<std::uint32_t>{7, 4});
+}
+
 TEST_CASE("of two retries the inner one avoids what was tried before its own tries") {
   RetryConfig config = usual_retry();
   config.max_attempts = 2;

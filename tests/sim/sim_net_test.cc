@@ -122,6 +122,24 @@ TEST_CASE("a reset reaches the peer after the bytes that came before") {
   CHECK_FALSE(client.ended());
 }
 
+TEST_CASE("a peer that does not read hears of a write that failed when it reads again") {
+  World w;
+  SimServer server(w.net, w.loop, w.at);
+  SimPeer client(w.net, w.at);
+  w.loop.run_until_idle();
+  client.pause_reading(true);
+  server.last().reset();
+  w.loop.run_until_idle();
+  client.send("into nothing");
+  w.loop.run_until_idle();
+  int told = 0;
+  client.on_change = [&](SimPeer&) { ++told; };
+  client.pause_reading(false);
+  w.loop.run_until_idle();
+  CHECK(told == 1);
+  CHECK(client.error() != 0);
+}
+
 TEST_CASE("the window fills: writes block, and go on when the reader reads") {
   World w;
   w.net.conditions().window = 1000;

@@ -111,6 +111,15 @@ TEST_CASE("a connect that is refused goes on with the other family at once, with
   CHECK(dual.world.status().endpoints[0].consecutive_failures == 1);
 }
 
+TEST_CASE("a try that went on beside says which endpoint it passed over, for a retry to avoid") {
+  DualWorld dual;
+  dual.world.net.conditions(kSix).refuse = 1;
+  const auto request = dual.ask();
+  CHECK(request->attempt().endpoint_id == dual.world.status().endpoints[1].id);
+  CHECK(request->attempt().passed_over_id == dual.world.status().endpoints[0].id);
+  dual.world.only_busy().answer(200);
+}
+
 TEST_CASE("when both families refuse, the try fails once") {
   DualWorld dual;
   dual.world.net.conditions(kSix).refuse = 1;
@@ -133,6 +142,7 @@ TEST_CASE("one of two that is refused leaves the try to the other") {
   CHECK(dual.world.status().endpoints[1].failures == 1);
   dual.world.advance(2s);
   REQUIRE(request->failed);
+  CHECK(request->attempt().passed_over_id == dual.world.status().endpoints[1].id);
   CHECK(dual.attempts("connect_timeout") == 1);
 }
 
@@ -143,10 +153,15 @@ TEST_CASE("a request that ends while both connect gives everything back") {
   auto request = dual.ask();
   dual.world.advance(300ms);
   CHECK(dual.world.net.connects() == 2);
-  SECTION("dropped") { request->drop(); }
+  SECTION("dropped") {
+    request->drop();
+    CHECK(request->attempt().connecting);
+    CHECK(request->attempt().passed_over_id == dual.world.status().endpoints[1].id);
+  }
   SECTION("waited too long") {
     dual.world.advance(3s);
     CHECK(request->failure.kind == FailureKind::connect_timeout);
+    CHECK(request->attempt().passed_over_id == dual.world.status().endpoints[1].id);
   }
   CHECK(dual.world.status().pending.used == 0);
   dual.world.advance(10s);
