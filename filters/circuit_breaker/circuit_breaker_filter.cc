@@ -20,8 +20,10 @@ constexpr std::int64_t kMaxCalls = 1'000'000;
 const Section<SlowCallConfig>& slow_call_section() {
   static const Section<SlowCallConfig> section =
       Section<SlowCallConfig>("slow_call", "When calls count as too slow, and how many of them open the breaker.")
-          .field("longer_than", &SlowCallConfig::longer_than, duration(1ms, 1h),
-                 "From the start of the try to the response headers. A call that is cancelled later than this counts as slow.")
+          .field(
+              "longer_than", &SlowCallConfig::longer_than, duration(1ms, 1h),
+              "To the response headers, from when the call comes here or, where its body comes later, from the end of that. A call that is "
+              "cancelled later than this while the upstream owes the answer counts as slow.")
           .required()
           .example("300ms")
           .field("ratio", &SlowCallConfig::ratio, ratio(Ratio{1}), "Share of the calls in the window.");

@@ -25,7 +25,7 @@ struct AdaptiveLimitConfig {
 
 struct LimitSample {
   MonotonicTime admitted{};
-  Duration rtt{0};              // from admission to the response headers; of a call that timed out, as long as it had waited
+  Duration rtt{0};              // Outcome::to_headers; of a call that timed out, as long as it had waited
   std::uint32_t in_flight = 0;  // when it was admitted, itself included
   bool dropped = false;         // a timeout: a sign of overload, whatever its rtt
   bool given_up = false;        // cancelled before its answer: its rtt counts, but it was neither answered nor dropped

@@ -97,8 +97,9 @@ class TimeoutCall final : public FilterCall {
   MonotonicTime headers_due() const {
     const Duration limit = *link_.config_.response_headers;
     if (request_body_ == nullptr || tunnel_) return started_ + limit;
-    if (request_body_->blocked_by() == BlockedBy::writer) return exchange().now() + limit;
-    return std::max(started_, request_body_->last_write()) + limit;
+    if (client_owes()) return exchange().now() + limit;
+    const bool was_there = request_body_->finished() && request_body_->last_write() <= started_;
+    return (was_there ? started_ : std::max(started_, request_body_->last_progress())) + limit;
   }
 
   MonotonicTime last_progress() const {
@@ -112,8 +113,13 @@ class TimeoutCall final : public FilterCall {
   // body, and one that does not take the answer, are not the upstream's doing.
   bool upstream_owes() const {
     if (response_body_ != nullptr && response_body_->blocked_by() == BlockedBy::reader) return false;
-    if (tunnel_) return true;
-    return request_body_ == nullptr || request_body_->blocked_by() != BlockedBy::writer;
+    return tunnel_ || !client_owes();
+  }
+
+  // Not so while it waits to be asked for its body, which is done once there is a connection.
+  bool client_owes() const {
+    if (request_body_ == nullptr || request_body_->blocked_by() != BlockedBy::writer) return false;
+    return request_body_->wanted() || !exchange().head.expects_continue;
   }
 
   // False only when it is certain: no try began, or the one that did has no connection yet.
@@ -195,9 +201,10 @@ const config::Section<TimeoutConfig>& timeout_section() {
                  "upgrade or CONNECT. Of a gRPC call it is this or the client's grpc-timeout, whichever is shorter, and the upstream is "
                  "told with every try how much of grpc-timeout is left.")
           .example("2s")
-          .field("response_headers", &TimeoutConfig::response_headers, duration(),
-                 "One try: from its start, or the last byte of a body that the client sent later, to the response headers. Place it inside "
-                 "a retry.")
+          .field(
+              "response_headers", &TimeoutConfig::response_headers, duration(),
+              "One try: from its start to the response headers; of a body that comes later, from its last byte on the way to the upstream. "
+              "A client that sends nothing meanwhile has a timer of its own. Place it inside a retry.")
           .example("500ms")
           .field("idle", &TimeoutConfig::idle, duration(),
                  "The longest silence in either direction while it is the upstream's turn; the client's own slowness does not count.")
@@ -234,7 +241,8 @@ class TimeoutFactory final : public FilterFactory {
       if (clients) notes.push_back({"grpc_timeout", "what is left of it is sent on with every try"});
     }
     if (timeout.response_headers)
-      notes.push_back({"response_headers", concat(format_duration(*timeout.response_headers), ", from the start of a try to its answer")});
+      notes.push_back({"response_headers", concat(format_duration(*timeout.response_headers), ", from the start of a try to its answer",
+                                                  head.has_body ? "; a body that comes later moves it" : "")});
     if (timeout.idle) notes.push_back({"idle", concat(format_duration(*timeout.idle), ", a silence while it is the upstream's turn")});
   }
   std::unique_ptr<Link> build(const void* config, const LinkContext& context, Link& next) const override {

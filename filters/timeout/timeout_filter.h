@@ -4,8 +4,9 @@
 //
 // total: from the complete request head to the end of the answer; it also becomes the request's deadline, which shrinks inward. A gRPC
 // client's own grpc-timeout shortens it; a deadline of the client's that passes is nobody's failure (deadline_exceeded).
-// response_headers: from the start of this try, or from a later byte of the request's body, to the response head; while the client owes
-// the rest of the body, the client's own timer runs and this one does not. Left to total where total would come first.
+// response_headers: from the start of this try to the response head. A body that comes later moves it with each byte on the way to the
+// upstream; while the client owes the next one, the client's own timer runs and this one does not. Left to total where total would come
+// first.
 // idle: between bytes in either direction, while it is the upstream's turn. Re-armed lazily: one look per idle period.
 // Once the response head was told, expiry is an on_end with a Failure: what the client has is cut off visibly.
 #pragma once

@@ -34,6 +34,7 @@ bool AdmittedCall::upstream_owes() const {
   if (request_body_ != nullptr && !request_body_->finished()) return false;
   if (exchange().attempts == attempts_before_) return false;  // it waits for a filter further in
   const AttemptRecord& attempt = *exchange().last_attempt;
+  if (attempt.ended != MonotonicTime{} && attempt.ended != exchange().now()) return false;  // the next try waits for its turn
   return attempt.connecting || attempt.connected != MonotonicTime{};
 }
 
@@ -42,12 +43,12 @@ void AdmittedCall::record(Outcome outcome) noexcept {
   has_ticket_ = false;
   const MonotonicTime now = exchange().now();
   outcome.to_headers = to_headers_;
-  outcome.total = now - started_;
+  outcome.total = now - owed_since(started_, request_body_);
   policy_.record(now, ticket_, outcome, exchange().worker.random);
 }
 
 void AdmittedCall::on_response(Response&& response) {
-  to_headers_ = exchange().now() - started_;
+  to_headers_ = exchange().now() - owed_since(started_, request_body_);
   status_ = response.head == nullptr ? 0 : response.head->status;  // a stream has no head
   local_answer_ = response.endpoint == 0;
   if (exchange().grpc && response.head != nullptr) grpc_status_ = grpc_status_at_head(*response.head);

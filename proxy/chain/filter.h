@@ -50,7 +50,7 @@ struct PolicySpec {
 // What a filter tells the chain's lints and worst_case.h of itself. 0 where it has nothing to say.
 struct FilterFacts {
   Duration total{0};               // bounds everything inside it (timeout.total)
-  Duration try_limit{0};           // bounds each try (timeout.response_headers)
+  Duration try_limit{0};           // bounds each try, from its request's end (timeout.response_headers)
   Duration idle{0};                // bounds each silence of the upstream (timeout.idle)
   Duration longest_wait{0};        // keeps a request this long at most before it passes it on (a queue)
   std::uint32_t max_attempts = 1;  // retry

@@ -54,9 +54,10 @@ struct Outcome {
   GrpcStatus grpc_status = GrpcStatus::none;  // of a gRPC answer: from its head, or from its trailers when it has ended
   FailureKind failure = FailureKind::none;    // also of an answer that broke off (then clean is false), and of what is ignored
   bool clean = true;
-  bool cut_short = false;   // ignored, but the upstream owed the answer when a cancel or deadline ended it: may count as slow
-  Duration to_headers{-1};  // from admission to the response head; -1: none came
-  Duration total{0};        // from admission to the end
+  bool cut_short = false;  // ignored, but the upstream owed the answer when a cancel or deadline ended it: may count as slow
+  // From admission, or from what of the request's body the client sent later.
+  Duration to_headers{-1};  // to the response head; -1: none came
+  Duration total{0};        // to the end
 };
 
 class AdmissionPolicy {

@@ -7,7 +7,7 @@
 // where n = max_attempts + free_resends is how often it starts the next link, pause(k) = 0 for the first start and for free resends, and
 // min(max_backoff, base_backoff * 2^(k-1)) + max_retry_after before the k-th retry. Bounds that are not set are infinite. The innermost link
 // is the upstream, and infinite: nothing but a timeout bounds how long it may think. The end of the answer is bounded by the shortest total
-// alone. So E is an upper bound: all tries that are allowed, each as long as it can be.
+// alone. A client that takes its time for the body moves try_limit by as much, which is not counted here. So E is an upper bound: all tries that are allowed, each as long as it can be.
 // An upstream that cannot be connected to is another case: there the innermost link fails at s + min(connect_timeout, pending_timeout), n is
 // max_attempts where failures to connect are retried and 1 where not, and nobody asks for more time (max_retry_after = holds_answer = 0).
 #pragma once

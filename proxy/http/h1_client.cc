@@ -109,6 +109,7 @@ void H1Client::drop_request_body() {
 
 void H1Client::on_writable() {
   output_.on_writable();
+  if (sink_blocked_ && request_body_) request_body_.touch();
   after_output();
 }
 

@@ -242,6 +242,18 @@ TEST_CASE("a cancel while the call waits in weir itself is not cut short, one wh
   CHECK(s.policy->recorded[1].second.cut_short);
 }
 
+TEST_CASE("a cancel between two tries is not cut short") {
+  Setup s;
+  s.fake.always(FakeAnswer::silent());
+  TestExchange exchange(s.world);
+  exchange.start(s.link);
+  s.world.loop.advance(1s);
+  exchange.context().last_attempt->ended = s.world.loop.now();
+  s.world.loop.advance(1s);  // the next one waits for its turn
+  exchange.drop();
+  CHECK_FALSE(s.only().cut_short);
+}
+
 TEST_CASE("a call that waits for a filter further in is not cut short") {
   Setup s;
   ScriptedPolicy* const inner = new ScriptedPolicy;
@@ -268,6 +280,24 @@ TEST_CASE("a call that waits for a filter further in is not cut short") {
   exchange.drop();
   CHECK(s.only().cls == Class::ignored);
   CHECK_FALSE(s.only().cut_short);
+}
+
+TEST_CASE("the time that the client took for its body is not the upstream's") {
+  Setup s;
+  auto answer = FakeAnswer::with(200, "body").delayed(30ms);
+  answer.waits_for_body = true;
+  answer.body_after = 20ms;
+  s.fake.then(answer);
+  TestExchange exchange(s.world, "POST");
+  TestUpload& upload = exchange.add_upload();
+  exchange.start(s.link);
+  upload.send("a part");
+  s.world.loop.advance(10s);
+  upload.send("and the rest");
+  upload.finish();
+  s.world.loop.run_until_idle();
+  CHECK(s.only().to_headers == 30ms);
+  CHECK(s.only().total == 50ms);
 }
 
 TEST_CASE("weir's own answers from further in are ignored") {

@@ -88,6 +88,24 @@ TEST_CASE("peak_ewma leaves a slow endpoint alone; the other balances do not") {
   CHECK(result.failed == 0);
 }
 
+TEST_CASE("peak_ewma does not take a client's slow upload for a slow endpoint") {
+  World world(yaml("balance: peak_ewma"));
+  for (const std::string& one : kEndpoints) answers(world, one, 200, 10ms);
+  offer(world, 50, 2s);
+  SimClient& uploader = world.client();
+  uploader.send("POST /up HTTP/1.1\r\nHost: test.local\r\nContent-Length: 4\r\n\r\nab");
+  world.advance(2s);
+  uploader.send("cd");
+  REQUIRE(world.await(uploader));
+  CHECK(uploader.answers()[0].status() == 200);
+  const auto lines = world.access_log();
+  const std::string served = lines.back()["attempts"][0]["endpoint"];
+  offer(world, 50, 4s);
+  Seen result = seen(world, lines.size());
+  INFO("share " << result.share[served]);
+  CHECK(result.share[served] > 0.2);
+}
+
 TEST_CASE("an endpoint that fails at once does not attract load under peak_ewma; under least_request it does") {
   const bool peak = GENERATE(true, false);
   const int status = GENERATE(503, 429);

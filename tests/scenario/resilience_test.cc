@@ -107,6 +107,54 @@ TEST_CASE("a try that is too slow is given up and tried again; the total bounds 
   check_sums(world, 1);
 }
 
+TEST_CASE("a client that drips its upload opens no breaker, and is answered when it is done") {
+  World world(yaml(
+      "      - circuit_breaker: { causes: [timeout], consecutive_failures: 1, slow_call: { longer_than: 1s, ratio: 50% }, min_calls: 1 }\n"
+      "      - timeout: { name: per-try, response_headers: 300ms }\n"));
+  world.upstream("10.0.0.1:80");
+  world.upstream("10.0.0.2:80");
+  for (int round = 0; round < 3; ++round) {
+    SimClient& client = world.client();
+    client.send("POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
+    for (int i = 0; i < 5; ++i) {
+      world.advance(2s);
+      client.send("x");
+    }
+    REQUIRE(world.await(client));
+    CHECK(client.answers()[0].status() == 200);
+  }
+  check_sums(world, 3);
+}
+
+TEST_CASE("an upstream that takes a long body slowly is not late while it goes on taking it; one that stops is") {
+  const bool stops = GENERATE(false, true);
+  World world(yaml("      - timeout: { name: per-try, response_headers: 300ms }\n"));
+  static constexpr Duration kSip = 200ms;  // a window of 64 KiB each time; the pipe is full and shut for four of them
+  for (const char* at : {"10.0.0.1:80", "10.0.0.2:80"}) {
+    world.platform.net.conditions(*Address::parse(at)).delay = 5ms;  // so that what is read in a millisecond is a window
+    world.upstream(at).whole_requests = false;
+    world.upstream(at).script = [&world, stops](UpstreamPeer& peer, const Message&, int) {
+      const auto later = [&](Duration after, void (*what)(UpstreamPeer&)) {
+        world.sim.schedule_at(peer.loop(), world.sim.now() + after, [weak = peer.self, what] {
+          if (const auto self = weak.lock(); self != nullptr && self->open()) what(*self);
+        });
+      };
+      peer.stop_reading();
+      for (int i = 1; i <= (stops ? 10 : 50); ++i) {
+        later(i * kSip, [](UpstreamPeer& one) { one.resume_reading(); });
+        later(i * kSip + 1ms, [](UpstreamPeer& one) { one.stop_reading(); });
+      }
+      if (!stops) later(51 * kSip, [](UpstreamPeer& one) { one.answer(200, "ok"); });
+    };
+  }
+  SimClient& client = world.client();
+  client.request("POST", "/up", std::string(3'000'000, 'x'));
+  const MonotonicTime began = world.sim.now();
+  REQUIRE(world.await(client));
+  CHECK(client.answers()[0].status() == (stops ? 504 : 200));
+  CHECK(world.sim.now() - began > (stops ? 10 : 50) * kSip);
+}
+
 TEST_CASE("a breaker opens when the upstream fails, answers at once while it is open, and closes by probes") {
   World world(
       yaml("      - circuit_breaker: { causes: [5xx], window: 10s, min_calls: 10, failure_ratio: 50%, "
