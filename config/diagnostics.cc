@@ -14,7 +14,9 @@ std::string printable(std::string_view text) {
   std::string out;
   for (const char c : text.substr(0, kLongestText)) {
     const auto byte = static_cast<unsigned char>(c);
-    out.push_back(byte < 0x20 || byte == 0x7f ? '?' : c);
+    const bool c1 = byte >= 0x80 && byte < 0xa0 && !out.empty() && out.back() == '\xc2';  // U+0080 to U+009F: terminals obey some
+    if (c1) out.pop_back();
+    out.push_back(byte < 0x20 || byte == 0x7f || c1 ? '?' : c);
   }
   if (text.size() <= kLongestText) return out;
   while (!out.empty() && (static_cast<unsigned char>(out.back()) & 0xc0U) == 0x80U) out.pop_back();  // a cut character

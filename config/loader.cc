@@ -23,6 +23,17 @@ std::string folder_of(const std::string& path) {
 
 std::string beside(const std::string& path, const std::string& other) { return other.starts_with('/') ? other : folder_of(path) + other; }
 
+// The folder is meant as it is written, whatever its name holds.
+std::string pattern_beside(const std::string& path, const std::string& pattern) {
+  if (pattern.starts_with('/')) return pattern;
+  std::string out;
+  for (const char c : folder_of(path)) {
+    if (c == '*' || c == '?' || c == '[' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + pattern;
+}
+
 // Puts the text of `${env:NAME}` and `${file:PATH}` in; both stand for a whole value, so that nothing is
 // spliced.
 class Substitution {
@@ -63,7 +74,7 @@ class Substitution {
   void from_environment(Value& value, const std::string& name) {
     std::optional<std::string> text = sources_.environment(name);
     if (!text) return refuse(value, concat("the environment variable ", name, " is not set"));
-    value.text = std::move(*text);
+    take(value, std::move(*text), concat("the environment variable ", name));
   }
 
   void from_file(Value& value, const std::string& name) {
@@ -71,9 +82,15 @@ class Substitution {
     Result<std::string> text = sources_.read_file(path);
     if (!text) return refuse(value, concat("cannot read ", path, ": ", text.error().message));
     if (text->size() > kMostSubstituteBytes) return refuse(value, concat(path, " is larger than ", format_size(kMostSubstituteBytes)));
-    value.text = std::move(*text);
-    if (value.text.ends_with('\n')) value.text.pop_back();  // what editors add
-    if (value.text.ends_with('\r')) value.text.pop_back();
+    if (text->ends_with('\n')) text->pop_back();  // what editors add
+    if (text->ends_with('\r')) text->pop_back();
+    take(value, std::move(*text), path);
+  }
+
+  // As of what is written: the effective configuration is printed as YAML and JSON, and names become labels.
+  void take(Value& value, std::string text, std::string_view from) {
+    if (!is_utf8(text) || text.find('\0') != std::string::npos) return refuse(value, concat(from, " holds no text: not UTF-8, or a NUL"));
+    value.text = std::move(text);
   }
 
   void refuse(Value& value, std::string_view message) {
@@ -119,7 +136,12 @@ class Loader {
     read_patterns(patterns, reader, wanted);
     std::vector<std::string> seen = {path};
     for (const Placed<std::string>& pattern : wanted) {
-      for (const std::string& name : sources_.match(beside(path, pattern.value))) {
+      const Result<std::vector<std::string>> names = sources_.match(pattern_beside(path, pattern.value));
+      if (!names) {
+        whole_ = false;
+        return reader.error(pattern.place, concat("cannot look for ", pattern.value, ": ", names.error().message));
+      }
+      for (const std::string& name : *names) {
         if (std::find(seen.begin(), seen.end(), name) != seen.end()) continue;
         if (seen.size() > kMostIncludes) return reader.error(pattern.place, concat("more than ", kMostIncludes, " files"));
         seen.push_back(name);
@@ -129,6 +151,15 @@ class Loader {
   }
 
  private:
+  // One listener by itself is a list of it.
+  static Value as_list(Value value) {
+    if (!value.is(Value::Kind::map)) return value;
+    Value list = Value::list();
+    list.place = value.place;
+    list.items.push_back(std::move(value));
+    return list;
+  }
+
   static void read_patterns(const Value& value, Reader& reader, std::vector<Placed<std::string>>& out) {
     const auto read_one = [&](const Value& one) {
       if (reader.expect(one, Value::Kind::scalar, "a file or a pattern such as conf.d/*.yaml")) out.push_back({one.text, one.place});
@@ -151,6 +182,7 @@ class Loader {
   }
 
   void merge(Value& root, Value::Member member) {
+    if (member.key == "listeners") member.value = as_list(std::move(member.value));
     if (member.key == "version") return check_version(member.value);
     if (member.key == "include") return diagnostics_.error(member.place, "include", "only the main file includes others");
     const auto same_key = [&](const Value::Member& other) { return other.key == member.key; };
@@ -161,7 +193,8 @@ class Loader {
       root.members.push_back(std::move(member));
     } else if (things && found->value.is(Value::Kind::map) && member.value.is(Value::Kind::map)) {
       merge_named(found->value, std::move(member.value), member.key);
-    } else if (listeners && found->value.is(Value::Kind::list) && member.value.is(Value::Kind::list)) {
+    } else if (listeners && as_list(found->value).is(Value::Kind::list) && member.value.is(Value::Kind::list)) {
+      found->value = as_list(std::move(found->value));
       std::move(member.value.items.begin(), member.value.items.end(), std::back_inserter(found->value.items));
     } else if (!found->value.is(Value::Kind::invalid)) {
       diagnostics_.error(member.place, member.key, concat("defined twice, first at ", files_.print_line(found->place)));

@@ -5,6 +5,13 @@
 #include <set>
 
 namespace weir::config {
+namespace {
+
+std::vector<std::string> names_of(Result<std::vector<std::string>> found) {
+  return found ? std::move(found).value() : std::vector<std::string>();
+}
+
+}  // namespace
 
 std::uint64_t RecordingSources::hash_of(const Result<std::string>& text) {
   return text ? std::hash<std::string>()(text.value()) : ~std::uint64_t{0} - static_cast<std::uint64_t>(text.error().code);
@@ -16,9 +23,9 @@ Result<std::string> RecordingSources::read_file(const std::string& path) {
   return text;
 }
 
-std::vector<std::string> RecordingSources::match(const std::string& pattern) {
-  std::vector<std::string> found = behind_.match(pattern);
-  patterns_[pattern] = found;
+Result<std::vector<std::string>> RecordingSources::match(const std::string& pattern) {
+  Result<std::vector<std::string>> found = behind_.match(pattern);
+  patterns_[pattern] = names_of(found);
   return found;
 }
 
@@ -36,7 +43,7 @@ std::vector<std::string> RecordingSources::places() const {
         if (before.find_first_of("*?[") == std::string::npos) {
           all.insert(before);
         } else {
-          for (std::string& folder : behind_.match(before)) all.insert(std::move(folder));
+          for (std::string& folder : names_of(behind_.match(before))) all.insert(std::move(folder));
         }
       }
       begin = end + 1;
@@ -47,7 +54,7 @@ std::vector<std::string> RecordingSources::places() const {
 
 bool RecordingSources::changed() const {
   const auto another_text = [this](const auto& file) { return hash_of(behind_.read_file(file.first)) != file.second; };
-  const auto another_list = [this](const auto& pattern) { return behind_.match(pattern.first) != pattern.second; };
+  const auto another_list = [this](const auto& pattern) { return names_of(behind_.match(pattern.first)) != pattern.second; };
   return std::any_of(files_.begin(), files_.end(), another_text) || std::any_of(patterns_.begin(), patterns_.end(), another_list);
 }
 

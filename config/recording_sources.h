@@ -20,7 +20,7 @@ class RecordingSources final : public Sources {
   }
   Result<std::string> read_file(const std::string& path) override;
   std::optional<std::string> environment(const std::string& name) override { return behind_.environment(name); }
-  std::vector<std::string> match(const std::string& pattern) override;
+  Result<std::vector<std::string>> match(const std::string& pattern) override;
 
   // Since begin(): the files, those that were not there too, and the folders in which a pattern's files may appear. Sorted.
   std::vector<std::string> places() const;

@@ -47,13 +47,23 @@ std::optional<std::string> HostSources::environment(const std::string& name) {
   return std::string(value);
 }
 
-std::vector<std::string> HostSources::match(const std::string& pattern) {
+Result<std::vector<std::string>> HostSources::match(const std::string& pattern) {
+  static thread_local std::string unread;
+  static thread_local int reason;
+  reason = 0;
+  const auto note = [](const char* path, int error) {  // what is not there matches nothing; what cannot be read may hold anything
+    if (error == ENOENT || error == ENOTDIR) return 0;
+    unread = path;
+    reason = error;
+    return 1;
+  };
   ::glob_t found{};
   std::vector<std::string> paths;
-  if (::glob(pattern.c_str(), 0, nullptr, &found) == 0) {
-    for (std::size_t i = 0; i < found.gl_pathc; ++i) paths.emplace_back(found.gl_pathv[i]);
-  }
+  const int result = ::glob(pattern.c_str(), 0, note, &found);
+  for (std::size_t i = 0; result == 0 && i < found.gl_pathc; ++i) paths.emplace_back(found.gl_pathv[i]);
   ::globfree(&found);
+  if (reason != 0) return Error{concat(unread, ": ", system_error(reason).message), reason};
+  if (result != 0 && result != GLOB_NOMATCH) return system_error(ENOMEM);
   std::sort(paths.begin(), paths.end());
   return paths;
 }

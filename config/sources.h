@@ -16,14 +16,15 @@ class Sources {
   virtual ~Sources() = default;
   virtual Result<std::string> read_file(const std::string& path) = 0;  // the error is the system's words
   virtual std::optional<std::string> environment(const std::string& name) = 0;
-  virtual std::vector<std::string> match(const std::string& pattern) = 0;  // sorted; empty when nothing matches
+  // Sorted; empty when nothing matches. An error where a folder cannot be read, for then nobody knows.
+  virtual Result<std::vector<std::string>> match(const std::string& pattern) = 0;
 };
 
 class HostSources final : public Sources {
  public:
   Result<std::string> read_file(const std::string& path) override;
   std::optional<std::string> environment(const std::string& name) override;
-  std::vector<std::string> match(const std::string& pattern) override;
+  Result<std::vector<std::string>> match(const std::string& pattern) override;
 };
 
 }  // namespace weir::config

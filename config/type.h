@@ -10,6 +10,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -208,6 +209,7 @@ Type<Entries<M>> map_of(Type<std::string> key, Type<M> item) {
     out.clear();
     if (!reader.expect(value, Value::Kind::map, "a map")) return false;
     bool good = true;
+    std::set<std::string> seen;  // two keys may be one to the type: header names
     for (const Value::Member& member : value.members) {
       const auto scope = reader.enter(member.key);
       Value written = Value::plain(member.key);
@@ -215,6 +217,11 @@ Type<Entries<M>> map_of(Type<std::string> key, Type<M> item) {
       std::pair<std::string, M> entry;
       const bool key_good = key.read(written, reader, entry.first);
       const bool item_good = item.read(member.value, reader, entry.second);
+      if (key_good && !seen.insert(entry.first).second) {
+        reader.error(member.place, concat(entry.first, " stands here twice"));
+        good = false;
+        continue;
+      }
       if (key_good && item_good) out.push_back(std::move(entry));
       good = good && key_good && item_good;
     }

@@ -89,12 +89,6 @@ std::size_t utf8_length(std::string_view text) {
   return 0;
 }
 
-bool is_utf8(std::string_view text) {
-  std::size_t length = 1;
-  for (; !text.empty() && length > 0; text.remove_prefix(length)) length = utf8_length(text);
-  return length > 0;
-}
-
 struct Stop {};  // thrown by the builder through yaml-cpp to end the parse; never leaves this file
 
 class Builder final : public YAML::EventHandler {
@@ -327,6 +321,12 @@ std::string syntax_message(const YAML::Exception& problem) {
 }
 
 }  // namespace
+
+bool is_utf8(std::string_view text) {
+  std::size_t length = 1;
+  for (; !text.empty() && length > 0; text.remove_prefix(length)) length = utf8_length(text);
+  return length > 0;
+}
 
 Value parse_yaml(std::string_view text, std::uint16_t file, Diagnostics& diagnostics) {
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);  // a byte order mark

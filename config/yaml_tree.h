@@ -16,6 +16,8 @@ inline constexpr std::size_t kMostYamlBytes = std::size_t{4} * 1024 * 1024;
 inline constexpr std::size_t kMostYamlNodes = 200'000;
 inline constexpr std::size_t kMostYamlDepth = 64;
 
+bool is_utf8(std::string_view text);  // as RFC 3629 has it
+
 // The one document of `text`: null when there is nothing in it, invalid when it could not be read to its end.
 // What was refused within a document that was is invalid itself, or left out.
 Value parse_yaml(std::string_view text, std::uint16_t file, Diagnostics& diagnostics);

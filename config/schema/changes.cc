@@ -169,6 +169,8 @@ class Comparison {
       if (from_.find(one.key) == nullptr) compare(one.key);
     }
     compare_tls_files();
+    // Told alone: what has another source is shown differently from now on, though nothing else is new.
+    if (lines_.empty() && before_.substituted != after_.substituted) add("where values come from");
     if (lines_.size() > kMostChanges) {
       const std::size_t more = lines_.size() - (kMostChanges - 1);
       lines_.resize(kMostChanges - 1);

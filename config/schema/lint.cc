@@ -35,7 +35,8 @@ class PolicyLint {
     for (const FilterDraft* filter : filters) {
       if (filter->mode == FilterMode::disabled) continue;
       filters_.push_back({filter, filter->factory->facts(filter->config.get())});
-      steps_.push_back({filters_.back().facts, true, true});  // lints speak of a filter on trial as of one that acts
+      // Lints speak of a filter on trial as of one that acts; but what some requests pass by bounds nothing for all.
+      steps_.push_back({filters_.back().facts, true, !filter->when && filter->ramp >= 1.0});
     }
   }
 
@@ -160,9 +161,17 @@ class PolicyLint {
   std::vector<ChainStep> steps_;  // the same filters
 };
 
-// The enforced breaker of a policy, if it has one of its own.
-const FilterDraft* breaker_of(const PolicyDraft& policy) {
+const PolicyDraft* find_draft(const std::vector<PolicyDraft>& drafts, const std::string& name) {
+  const auto found = std::find_if(drafts.rbegin(), drafts.rend(), [&](const PolicyDraft& one) { return one.name == name; });
+  return found == drafts.rend() ? nullptr : &*found;
+}
+
+// The enforced breaker of a policy, its own or of one that it uses. Circles have been refused; depth ends what is said of them.
+const FilterDraft* breaker_of(const PolicyDraft& policy, const std::vector<PolicyDraft>& drafts, int depth = 0) {
   for (const FilterDraft& filter : policy.filters) {
+    const PolicyDraft* const used = filter.use.empty() || depth >= 8 ? nullptr : find_draft(drafts, filter.use);
+    const FilterDraft* const inner = used == nullptr ? nullptr : breaker_of(*used, drafts, depth + 1);
+    if (inner != nullptr) return inner;
     if (filter.factory == nullptr || filter.mode != FilterMode::enforce) continue;
     if (filter.factory->facts(filter.config.get()).min_calls > 0) return &filter;
   }
@@ -182,12 +191,12 @@ void lint_services(const Config& config, const std::vector<PolicyDraft>& drafts,
   };
   std::map<std::string, Breaks> first;  // of each service
   const auto visit = [&](const std::string& service, const std::string& policy) {
-    const auto draft = std::find_if(drafts.begin(), drafts.end(), [&](const PolicyDraft& one) { return one.name == policy; });
-    if (draft == drafts.end()) return;
-    const FilterDraft* breaker = breaker_of(*draft);
+    const PolicyDraft* const draft = find_draft(drafts, policy);
+    if (draft == nullptr) return;
+    const FilterDraft* breaker = breaker_of(*draft, drafts);
     if (breaker == nullptr) return;
-    const auto [other, fresh] = first.emplace(service, Breaks{&*draft, breaker});
-    if (fresh || other->second.policy == &*draft) return;
+    const auto [other, fresh] = first.emplace(service, Breaks{draft, breaker});
+    if (fresh || other->second.policy == draft) return;
     diagnostics.warning(breaker->place, breaker->path,
                         concat("service ", service, " is also broken by policy ", other->second.policy->name, " (",
                                files.print_line(other->second.breaker->place), "): each breaker sees only the calls of its own policy"),
@@ -204,10 +213,19 @@ void lint_services(const Config& config, const std::vector<PolicyDraft>& drafts,
   }
 }
 
+namespace {
+
+bool takes_everything(Matcher match) {
+  if (match.path_prefix == "/") match.path_prefix.clear();
+  return match.unconditional();
+}
+
+}  // namespace
+
 void lint_routes(const std::vector<RouteConfig>& routes, const config::Value& items, config::Reader& reader) {
   if (!items.is(config::Value::Kind::list) || items.items.size() != routes.size()) return;
   std::size_t last = 0;
-  while (last < routes.size() && !routes[last].match.unconditional()) ++last;
+  while (last < routes.size() && !takes_everything(routes[last].match)) ++last;
   for (std::size_t i = last + 1; i < routes.size(); ++i) {
     const auto list_scope = reader.enter("routes");
     const auto scope = reader.enter(i);

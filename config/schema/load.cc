@@ -74,7 +74,7 @@ LoadedConfig report(Diagnostics& diagnostics, const Files& files) {
 }
 
 void collect_substituted(const Value& value, Substituted& out) {
-  if (!value.origin.empty()) out.emplace(value.text, value.origin);
+  if (!value.origin.empty() && !value.text.empty()) out.emplace(value.text, value.origin);
   for (const Value& item : value.items) collect_substituted(item, out);
   for (const Value::Member& member : value.members) collect_substituted(member.value, out);
 }

@@ -15,6 +15,7 @@ using config::Type;
 using config::Value;
 
 constexpr std::size_t kMostFilters = 100;  // of one policy, used ones included
+constexpr std::size_t kMostUses = 1000;    // of policies by one, each counted as often as it is used
 
 std::vector<std::string_view> kinds_of(const FilterCatalog& catalog) {
   std::vector<std::string_view> kinds;
@@ -81,15 +82,22 @@ bool read_policy(const Value& value, Reader& reader, const FilterCatalog& catalo
     reader.error(value.place, "missing; expected a list of filters");
     return false;
   }
-  if (!reader.expect(filters->value, Value::Kind::list, "a list of filters")) return false;
-  for (std::size_t i = 0; i < filters->value.items.size(); ++i) {
-    const auto item_scope = reader.enter(i);
+  const auto read_one = [&](const Value& item) {
     FilterDraft draft;
-    if (read_filter(filters->value.items[i], reader, catalog, draft)) {
+    if (read_filter(item, reader, catalog, draft)) {
       out.filters.push_back(std::move(draft));
     } else {
       good = false;
     }
+  };
+  if (filters->value.is(Value::Kind::map)) {  // one by itself, as every plural key takes it
+    read_one(filters->value);
+    return good;
+  }
+  if (!reader.expect(filters->value, Value::Kind::list, "a list of filters")) return false;
+  for (std::size_t i = 0; i < filters->value.items.size(); ++i) {
+    const auto item_scope = reader.enter(i);
+    read_one(filters->value.items[i]);
   }
   return good;
 }
@@ -156,6 +164,7 @@ class Resolver {
   Policies resolve() {
     Policies policies;
     for (const auto& [name, draft] : by_name_) {
+      uses_ = 0;
       std::vector<const FilterDraft*> filters;
       std::vector<std::string> users = {name};
       const bool whole = expand(*draft, users, filters);
@@ -171,6 +180,7 @@ class Resolver {
   bool expand(const PolicyDraft& draft, std::vector<std::string>& users, std::vector<const FilterDraft*>& out) {
     bool whole = draft.complete;
     for (const FilterDraft& filter : draft.filters) {
+      if (uses_ > kMostUses) return false;
       if (out.size() >= kMostFilters) {
         diagnostics_.error(filter.place, filter.path, concat("more than ", kMostFilters, " filters in one policy"));
         return false;
@@ -185,6 +195,9 @@ class Resolver {
       } else if (std::find(users.begin(), users.end(), filter.use) != users.end()) {
         report_cycle(filter, users);
         whole = false;
+      } else if (++uses_ > kMostUses) {  // policies without filters may use each other more often than anybody can count
+        diagnostics_.error(filter.place, filter.path, concat("more than ", kMostUses, " policies used in one"));
+        return false;
       } else {
         users.push_back(filter.use);
         whole = expand(*used->second, users, out) && whole;
@@ -238,6 +251,7 @@ class Resolver {
   config::Diagnostics& diagnostics_;
   std::map<std::string, const PolicyDraft*> by_name_;
   std::set<std::set<std::string>> cycles_;
+  std::size_t uses_ = 0;  // by the policy that is being expanded
 };
 
 }  // namespace

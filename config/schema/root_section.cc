@@ -128,7 +128,7 @@ void report_twins(const Value& list, Reader& reader, const char* key, bool addre
     std::string text = member->value.text;
     if (addresses) {
       const Result<Address> address = Address::parse(text);
-      if (!address || text.ends_with(":0")) continue;  // port 0 is a new one each time
+      if (!address || (text.ends_with(":0") && address->family() != Address::Family::unix_path)) continue;  // port 0 is a new one each time
       text = std::string(address.value().text());
     }
     const auto [first, fresh] = seen.emplace(text, member->value.place);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <span>
 #include <utility>
 
 #include "config/reader.h"
@@ -17,6 +18,12 @@ using config::Reader;
 using config::Value;
 
 std::string_view to_word(AlpnProtocol protocol) { return protocol == AlpnProtocol::h2 ? "h2" : "http/1.1"; }
+
+// Of a plural key, whose one item may stand by itself.
+std::span<const Value> items_of(const Value& value) {
+  if (value.is(Value::Kind::list)) return value.items;
+  return {&value, value.is(Value::Kind::map) ? 1U : 0U};
+}
 
 Place place_of(const Value& map, std::string_view key) {
   const Value::Member* member = map.find(key);
@@ -97,9 +104,12 @@ class TlsLoader {
 
   void listeners(const Value& list, std::vector<ListenerConfig>& listeners_of) {
     const auto scope = reader_.enter("listeners");
-    for (std::size_t i = 0; i < listeners_of.size() && i < list.items.size(); ++i) {
+    const std::span<const Value> items = items_of(list);
+    for (std::size_t i = 0; i < listeners_of.size() && i < items.size(); ++i) {
+      if (!listeners_of[i].tls || items[i].find("tls") == nullptr) continue;
+      if (!list.is(Value::Kind::list)) return listener(listeners_of[i], items[i]);
       const auto item = reader_.enter(i);
-      if (listeners_of[i].tls && list.items[i].find("tls") != nullptr) listener(listeners_of[i], list.items[i]);
+      listener(listeners_of[i], items[i]);
     }
   }
 
@@ -187,6 +197,7 @@ std::string name_to_check(const ServiceConfig& service) {
     if (endpoint.kind != EndpointConfig::Kind::dns || (!name.empty() && name != endpoint.dns_host)) return {};
     name = endpoint.dns_host;
   }
+  if (name.ends_with('.')) name.pop_back();  // "a.b." asks no search domains; certificates and SNI know no such dot (RFC 6066 3)
   return name;
 }
 
@@ -195,7 +206,8 @@ void load_tls_files(const Value& root, config::Sources& sources, config::Files& 
   TlsLoader loader(sources, files, diagnostics);
   // A list of which one could not be read has lost its order: the files are looked at when that is mended.
   const Value::Member* listeners = root.find("listeners");
-  if (listeners != nullptr && listeners->value.items.size() == draft.listeners.size()) loader.listeners(listeners->value, draft.listeners);
+  if (listeners != nullptr && items_of(listeners->value).size() == draft.listeners.size())
+    loader.listeners(listeners->value, draft.listeners);
   const Value::Member* services = root.find("services");
   if (services != nullptr) loader.services(services->value, draft.services);
 }

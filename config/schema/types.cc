@@ -240,6 +240,7 @@ Type<std::string> file_path() {
       string_form("path of a file", "^/"),
       [](std::string_view text) -> Result<std::string> {
         if (!text.starts_with('/')) return Error{concat("expected a path that begins with /, got ", text)};
+        if (text.find('\0') != std::string_view::npos) return Error{"expected a path without a NUL in it"};
         return std::string(text);
       },
       [](const std::string& path) { return Value::string(path); });

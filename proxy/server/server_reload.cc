@@ -8,6 +8,9 @@
 
 namespace weir {
 
+// Of a listener's unix socket: whoever reaches it may call, as with a port of this host; its folder says who does.
+constexpr unsigned kListenerSocketMode = 0666;
+
 struct Server::Next {
   std::map<std::string, std::shared_ptr<ListenerShare>> shares;
   std::string log_path;
@@ -100,7 +103,7 @@ Result<Server::Next> Server::prepare(const Config& config) {
       next.shares.emplace(*kept);
       continue;
     }
-    Result<std::unique_ptr<SharedListener>> opened = platform_.listen({listener.name, listener.listen, 0});
+    Result<std::unique_ptr<SharedListener>> opened = platform_.listen({listener.name, listener.listen, kListenerSocketMode});
     if (!opened) return Error{concat("listener ", listener.name, ": ", opened.error().message), opened.error().code};
     auto share = std::make_shared<ListenerShare>();
     share->socket = std::move(opened).value();

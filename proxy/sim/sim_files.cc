@@ -55,7 +55,7 @@ Result<std::string> SimFiles::read_file(const std::string& path) {
   return found->second;
 }
 
-std::vector<std::string> SimFiles::match(const std::string& pattern) {
+Result<std::vector<std::string>> SimFiles::match(const std::string& pattern) {
   std::vector<std::string> out;
   for (const auto& [path, text] : texts_) {
     if (fnmatch(pattern.c_str(), path.c_str(), FNM_PATHNAME) == 0) out.push_back(path);

@@ -27,7 +27,7 @@ class SimFiles final : public FileWatcher, public config::Sources {
   std::unique_ptr<FileWatch> watch(const std::string& path, Callback changed) override;
   Result<std::string> read_file(const std::string& path) override;
   std::optional<std::string> environment(const std::string&) override { return std::nullopt; }
-  std::vector<std::string> match(const std::string& pattern) override;
+  Result<std::vector<std::string>> match(const std::string& pattern) override;
 
  private:
   class Watch;

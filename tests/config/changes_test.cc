@@ -83,6 +83,12 @@ TEST_CASE("a secret that changed is a change, and is not shown") {
   CHECK(lines[0] == "listener out: route rest request_headers set authorization changed");
 }
 
+TEST_CASE("a value that comes from elsewhere now is a change, for it is shown as its source") {
+  std::string literal = kBase;
+  literal.replace(literal.find("${file:/secret}"), 15, "Bearer one");
+  CHECK(describe_changes(*load(literal), *load(kBase), filter_catalog()) == Lines{"where values come from"});
+}
+
 TEST_CASE("what is told is bounded, in lines and in bytes") {
   std::string many = kBase;
   std::string endpoints;

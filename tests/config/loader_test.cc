@@ -1,6 +1,9 @@
 #include "config/loader.h"
 
+#include <unistd.h>
+
 #include <catch2/catch.hpp>
+#include <cstdlib>
 
 #include "config/write.h"
 #include "tests/config/memory_sources.h"
@@ -110,6 +113,66 @@ TEST_CASE("a file that includes itself by a pattern is read once") {
   MemorySources sources;
   sources.files["/etc/weir/weir.yaml"] = "version: 1\ninclude: [\"*.yaml\", \"/etc/weir/*.yaml\"]\n";
   CHECK(load(sources).said.empty());
+}
+
+TEST_CASE("what a value is taken from must be text") {
+  MemorySources sources;
+  sources.files["/etc/weir/weir.yaml"] = "a: ${env:LATIN}\nb: ${file:latin}\nc: ${file:nul}\nd: ${file:good}\n";
+  sources.variables["LATIN"] = "caf\xe9";
+  sources.files["/etc/weir/latin"] = "caf\xe9\n";
+  sources.files["/etc/weir/nul"] = std::string("a\0b", 3);
+  sources.files["/etc/weir/good"] = "caf\xc3\xa9\n";
+  const Loaded loaded = load(sources);
+  CHECK(loaded.said ==
+        "/etc/weir/weir.yaml:1:4: error: a: the environment variable LATIN holds no text: not UTF-8, or a NUL\n"
+        "/etc/weir/weir.yaml:2:4: error: b: /etc/weir/latin holds no text: not UTF-8, or a NUL\n"
+        "/etc/weir/weir.yaml:3:4: error: c: /etc/weir/nul holds no text: not UTF-8, or a NUL\n");
+  CHECK(loaded.root.find("d")->value.text == "caf\xc3\xa9");
+}
+
+TEST_CASE("a folder whose name looks like a pattern is meant as it is written") {
+  MemorySources sources;
+  sources.files["/etc/weir[1]/weir.yaml"] = "version: 1\ninclude: conf.d/*.yaml\n";
+  sources.files["/etc/weir[1]/conf.d/a.yaml"] = "services: { right: 1 }\n";
+  sources.files["/etc/weir1/conf.d/a.yaml"] = "services: { wrong: 1 }\n";
+  const Loaded loaded = load(sources, "/etc/weir[1]/weir.yaml");
+  CHECK(loaded.said.empty());
+  CHECK(write_flow(loaded.root) == "{ version: 1, services: { right: 1 } }");
+}
+
+TEST_CASE("a folder that cannot be read is an error, for nobody knows what it holds") {
+  class Unreadable final : public MemorySources {
+   public:
+    Result<std::vector<std::string>> match(const std::string&) override { return Error{"conf.d: Permission denied", EACCES}; }
+  };
+  Unreadable sources;
+  sources.files["/etc/weir/weir.yaml"] = "version: 1\ninclude: conf.d/*.yaml\n";
+  CHECK(load(sources).said == "/etc/weir/weir.yaml:2:10: error: include: cannot look for conf.d/*.yaml: conf.d: Permission denied\n");
+}
+
+TEST_CASE("the host's patterns: what is not there matches nothing, loops of links are an error") {
+  char folder[] = "/tmp/weir-sources-XXXXXX";
+  REQUIRE(mkdtemp(folder) != nullptr);
+  const std::string path = folder;
+  HostSources host;
+  const auto none = host.match(path + "/none/*.yaml");
+  REQUIRE(none.ok());
+  CHECK(none->empty());
+  REQUIRE(symlink("loop", (path + "/loop").c_str()) == 0);
+  const auto loop = host.match(path + "/loop/*.yaml");
+  CHECK_FALSE(loop.ok());
+  unlink((path + "/loop").c_str());
+  rmdir(folder);
+}
+
+TEST_CASE("a listener by itself is a list of one, also across files") {
+  MemorySources sources;
+  sources.files["/etc/weir/weir.yaml"] = "version: 1\ninclude: conf.d/*.yaml\nlisteners: { name: a }\n";
+  sources.files["/etc/weir/conf.d/1.yaml"] = "listeners: { name: b }\n";
+  sources.files["/etc/weir/conf.d/2.yaml"] = "listeners: [ { name: c } ]\n";
+  const Loaded loaded = load(sources);
+  CHECK(loaded.said.empty());
+  CHECK(write_flow(loaded.root) == "{ version: 1, listeners: [{ name: a }, { name: b }, { name: c }] }");
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ class MemorySources : public Sources {
     if (found == variables.end()) return std::nullopt;
     return found->second;
   }
-  std::vector<std::string> match(const std::string& pattern) override {
+  Result<std::vector<std::string>> match(const std::string& pattern) override {
     std::vector<std::string> out;
     for (const auto& [path, text] : files) {
       if (::fnmatch(pattern.c_str(), path.c_str(), FNM_PATHNAME) == 0) out.push_back(path);

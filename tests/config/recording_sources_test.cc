@@ -13,9 +13,9 @@ TEST_CASE("what was read and looked for is remembered, with the folders in which
   sources.begin();
   CHECK(sources.read_file("/etc/weir/weir.yaml").ok());
   CHECK_FALSE(sources.read_file("/run/secret").ok());
-  CHECK(sources.match("/etc/weir/conf.d/*.yaml").size() == 1);
-  CHECK(sources.match("/etc/weir/teams/*/*.yaml").empty());
-  CHECK(sources.match("one.yaml").empty());
+  CHECK(sources.match("/etc/weir/conf.d/*.yaml")->size() == 1);
+  CHECK(sources.match("/etc/weir/teams/*/*.yaml")->empty());
+  CHECK(sources.match("one.yaml")->empty());
   CHECK(sources.places() == std::vector<std::string>{".", "/etc/weir/conf.d", "/etc/weir/teams", "/etc/weir/teams/x", "/etc/weir/teams/y",
                                                      "/etc/weir/weir.yaml", "/run/secret"});
   sources.begin();

@@ -246,6 +246,69 @@ TEST_CASE("header values that came from elsewhere are printed as their source") 
   CHECK(print_config(*again.config, filter_catalog()) == printed);
 }
 
+TEST_CASE("policies that use each other more often than can be counted are refused at once") {
+  std::string yaml = "version: 1\npolicies:\n  p0: { filters: [] }\n";
+  for (int i = 1; i <= 60; ++i) yaml += concat("  p", i, ": { filters: [ { use: p", i - 1, " }, { use: p", i - 1, " } ] }\n");
+  const LoadedConfig loaded = load(yaml);
+  CHECK(loaded.config == nullptr);
+  CHECK(loaded.report.find("more than 1000 policies used in one") != std::string::npos);
+}
+
+TEST_CASE("one filter by itself is a list of one") {
+  const LoadedConfig loaded = load_with("policies: { p: { filters: { timeout: { total: 1s } } } }\n");
+  CHECK(loaded.report.empty());
+  REQUIRE(loaded.config != nullptr);
+  CHECK(names(policy(loaded, "p")) == std::vector<std::string>{"timeout"});
+}
+
+TEST_CASE("a header's name that stands twice, in whatever case, is an error") {
+  const LoadedConfig loaded = load_with(
+      "listeners: [ { name: o, direction: outbound, listen: 127.0.0.1:2, routes: { service: s, request_headers: { set: { X-A: \"1\", x-a: "
+      "\"2\" } } } } ]\n");
+  CHECK(loaded.config == nullptr);
+  CHECK(loaded.report.find("request_headers.set.x-a: x-a stands here twice") != std::string::npos);
+}
+
+TEST_CASE("two routes of a listener have two names") {
+  const auto report = [](const std::string& routes) {
+    return load_with("listeners: [ { name: o, direction: outbound, listen: 127.0.0.1:2, routes: [ " + routes + " ] } ]\n").report;
+  };
+  const std::string to = "match: { path_prefix: /x }, service: s";
+  CHECK(report("{ name: a, " + to + " }, { name: b, service: s }").empty());
+  CHECK(report("{ name: a, " + to + " }, { name: a, service: s }").find("a is the name of another route too, at line 3\n") !=
+        std::string::npos);
+  CHECK(report("{ name: route-2, " + to + " }, { service: s }")
+            .find("route-2 is the name of another route too, at line 3; give this one a name") != std::string::npos);
+}
+
+TEST_CASE("a route behind one for all paths is never reached") {
+  const LoadedConfig loaded = load_with(
+      "listeners: [ { name: o, direction: outbound, listen: 127.0.0.1:2, routes: [ { match: { path_prefix: / }, service: s }, { name: b, "
+      "service: s } ] } ]\n");
+  CHECK(loaded.report.find("[unreachable-route]") != std::string::npos);
+}
+
+TEST_CASE("filters for some requests bound nothing for all") {
+  const std::string get = ", when: { methods: [GET] }", post = ", when: { methods: [POST] }";
+  const auto report = [](const std::string& first, const std::string& second) {
+    return load_with("policies: { p: { filters: [ { timeout: { total: 1s" + first + " } }, { timeout: { name: t, response_headers: 5s" +
+                     second + " } } ] } }\n")
+        .report;
+  };
+  CHECK(report(get, post).empty());
+  CHECK(report("", post).find("[try-over-total]") != std::string::npos);
+}
+
+TEST_CASE("a breaker that comes by use is a policy's too") {
+  const LoadedConfig loaded = load_with(
+      "listeners: [ { name: o, direction: outbound, listen: 127.0.0.1:2, routes: [ { match: { path_prefix: /x }, service: s, policy: a }, "
+      "{ "
+      "service: s, policy: b } ] } ]\n"
+      "policies:\n  base: { filters: [ { circuit_breaker: { causes: [5xx] } } ] }\n  a: { filters: [ { use: base } ] }\n"
+      "  b: { filters: [ { use: base } ] }\n");
+  CHECK(loaded.report.find("[two-breakers]") != std::string::npos);
+}
+
 TEST_CASE("exit status is 0, 1 or 2, and strict makes warnings errors") {
   config::MemorySources none;
   const LoadedConfig unreadable = load_config("gone.yaml", filter_catalog(), none);

@@ -61,6 +61,32 @@ TEST_CASE("the example of mTLS loads, and prints the same again") {
   CHECK(printed.find("PRIVATE") == std::string::npos);
 }
 
+TEST_CASE("a listener that stands by itself has its certificate read, as one in a list") {
+  TlsSources sources;
+  const std::string yaml =
+      "version: 1\nlisteners: { name: in, direction: inbound, listen: 127.0.0.1:1, tls: { certificate: /etc/weir/tls/FILE.crt, key: "
+      "/etc/weir/tls/tls.key }, routes: { respond: { status: 200 } } }\n";
+  const auto with = [&](const std::string& file) {
+    std::string text = yaml;
+    return load(text.replace(text.find("FILE"), 4, file), sources);
+  };
+  const LoadedConfig good = with("tls");
+  CHECK(good.report.empty());
+  REQUIRE(good.config != nullptr);
+  CHECK(good.config->listeners.at(0).tls->context != nullptr);
+  const LoadedConfig missing = with("gone");
+  CHECK(missing.config == nullptr);
+  CHECK(missing.report.find("listeners.tls.certificate: cannot read /etc/weir/tls/gone.crt") != std::string::npos);
+}
+
+TEST_CASE("the name to check has no dot at its end") {
+  TlsSources sources;
+  const LoadedConfig loaded =
+      load("version: 1\nservices: { s: { endpoints: [\"dns:web.local.:443\"], tls: { ca: /etc/weir/tls/ca.crt } } }\n", sources);
+  REQUIRE(loaded.config != nullptr);
+  CHECK(loaded.config->services.at("s").tls->context->settings().server_name == "web.local");
+}
+
 TEST_CASE("the TLS parts of protocols.yaml become what they say") {
   TlsSources sources;
   const LoadedConfig loaded = load(R"(version: 1

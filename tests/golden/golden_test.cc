@@ -25,9 +25,10 @@ class FolderSources final : public config::Sources {
     if (name == "WEIR_TEST_SECRET") return "hunter2";
     return std::nullopt;
   }
-  std::vector<std::string> match(const std::string& pattern) override {
-    std::vector<std::string> paths = host_.match(folder_ + pattern);
-    for (std::string& path : paths) path.erase(0, folder_.size());
+  Result<std::vector<std::string>> match(const std::string& pattern) override {
+    Result<std::vector<std::string>> paths = host_.match(folder_ + pattern);
+    if (!paths) return paths;
+    for (std::string& path : *paths) path.erase(0, folder_.size());
     return paths;
   }
 
