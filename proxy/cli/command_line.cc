@@ -1,6 +1,9 @@
 #include "proxy/cli/command_line.h"
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
 
 #include "proxy/base/text.h"
 
@@ -143,6 +146,13 @@ ParsedCommandLine parse_command_line(int argc, char** argv) {
     parsed.command = words.explain;
   }
   return parsed;
+}
+
+int print(std::string_view text, int status) {
+  const bool taken = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
+  if (taken) return status;
+  std::fprintf(stderr, "weir: standard output: %s\n", std::strerror(errno));
+  return 2;
 }
 
 }  // namespace weir::cli

@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -57,6 +58,9 @@ struct ParsedCommandLine {
 };
 
 ParsedCommandLine parse_command_line(int argc, char** argv);
+
+// To standard output. `status` where all of it was taken, else 2, and a word on standard error.
+int print(std::string_view text, int status = 0);
 
 // The commands, one file each.
 int run(const RunOptions& options);

@@ -108,6 +108,7 @@ class Director {
     const MonotonicTime now = loop_.now();
     table_.row(now - began_, now - row_at_, figures());
     row_at_ = now;
+    if (!table_.read()) return server_.stop();                           // `weir demo | head`
     if (duration_ && now - began_ >= *duration_) return server_.stop();  // not a drain: the load would keep it from ever being quiet
     const auto scene = static_cast<std::size_t>((now - began_) / scene_length_);
     if (scene != scene_ && (!duration_ || scene < kScenes.size())) enter(scene);

@@ -31,6 +31,7 @@ class Table {
   void header(const std::string& metrics_url, const std::string& proxy_url);
   void scene(Duration at, std::string_view title, std::string_view what_to_see);
   void row(Duration at, Duration elapsed, const Figures& now);
+  bool read() const { return std::ferror(out_) == 0; }  // false once nobody takes what is written
 
  private:
   std::FILE* out_;

@@ -57,8 +57,7 @@ int explain(const ExplainOptions& options) {
   }
   const RequestPlan plan = plan_request(*loaded.config, **listener, request_of(options));
   const std::string out = options.json ? explain_json(plan, loaded.findings) : explain_text(plan, loaded.findings);
-  std::fputs(out.c_str(), stdout);
-  return 0;
+  return print(out);
 }
 
 }  // namespace weir::cli

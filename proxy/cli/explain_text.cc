@@ -40,9 +40,12 @@ class Page {
   std::string text_;
 };
 
-std::string match_words(const Matcher& match) {
+std::string match_words(const RequestPlan& plan) {
+  const Matcher& match = plan.route->match;
   if (match.unconditional()) return "everything";
-  std::string out = config::write_flow(matcher_section().print(match));
+  config::Value tree = matcher_section().print(match);
+  hide_substituted(tree, plan.config->substituted, false);
+  std::string out = config::write_flow(tree);
   return out.substr(2, out.size() - 4);  // without its braces
 }
 
@@ -71,7 +74,7 @@ void add_route(const RequestPlan& plan, Page& page) {
   for (const RouteVerdict& passed : plan.passed)
     page.line("not", concat(passed.route->name, ": ", passed.why), print_place(passed.route->place));
   if (plan.route == nullptr) return page.line("route", "none: the answer is 404");
-  page.line("route", concat(plan.route->name, ": ", match_words(plan.route->match)), print_place(plan.route->place));
+  page.line("route", concat(plan.route->name, ": ", match_words(plan)), print_place(plan.route->place));
   if (plan.targets.empty()) {
     const RespondConfig& respond = *plan.route->respond;
     return page.line("answer", concat(respond.status, " by weir itself, ", respond.body.size(), " bytes of body; no service is called"));
@@ -213,6 +216,7 @@ WorstWords worst_words(const TargetPlan& target) {
     if (total_decides && worst.tries)
       words.to_headers += concat("; the tries and their waits alone could take ", format_duration(*worst.tries), asked_for);
     if (!total_decides) words.to_headers += concat(", all tries and their waits", asked_for);
+    if (!total_decides && target.has_body) words.to_headers += "; what the client takes for its body comes on top";
   }
   words.to_end = worst.to_end ? concat(format_duration(*worst.to_end), ", by ", filter_at(worst.total))
                               : concat("unbounded: no total is enforced", worst.to_headers ? silence : "");

@@ -156,8 +156,7 @@ int reload(const ReloadOptions& options) {
   if (answer.error == ETIMEDOUT) return complain(concat("no answer from ", where, " within ", format_duration(options.timeout)));
   if (answer.error != 0) return complain(concat("no weir answers at ", where, ": ", std::strerror(answer.error)));
   if (answer.status == 200) {
-    std::fputs(answer.body.c_str(), stdout);
-    return kTaken;
+    return print(answer.body, kTaken);
   }
   if (answer.status == 422) {
     std::fputs(answer.body.c_str(), stderr);

@@ -12,13 +12,11 @@ int validate(const ValidateOptions& options) {
   config::HostSources sources;
   const LoadedConfig loaded = load_config(options.config, filter_catalog(), sources);
   std::fputs(loaded.report.c_str(), stderr);
-  if (loaded.config != nullptr && options.print) std::fputs(print_config(*loaded.config, filter_catalog()).c_str(), stdout);
-  return loaded.exit_status(options.strict);
+  const int status = loaded.exit_status(options.strict);
+  if (loaded.config == nullptr || !options.print) return status;
+  return print(print_config(*loaded.config, filter_catalog()), status);
 }
 
-int reference(const ReferenceOptions&) {
-  std::fputs(write_reference(filter_catalog()).c_str(), stdout);
-  return 0;
-}
+int reference(const ReferenceOptions&) { return print(write_reference(filter_catalog())); }
 
 }  // namespace weir::cli

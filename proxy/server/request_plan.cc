@@ -2,8 +2,11 @@
 
 #include <algorithm>
 
+#include "proxy/base/random.h"
 #include "proxy/base/text.h"
 #include "proxy/http/h1_parser.h"
+#include "proxy/http/hop_headers.h"
+#include "proxy/message/grpc.h"
 #include "proxy/runtime/arena.h"
 #include "proxy/server/request_target.h"
 #include "proxy/server/route_table.h"
@@ -81,7 +84,7 @@ std::string joined(const std::vector<std::string>& words) {
 }
 
 // What of a match block a request lacks, in words.
-std::string lacks(const Matcher& matcher, const RequestHead& head) {
+std::string lacks(const Config& config, const Matcher& matcher, const RequestHead& head) {
   switch (matcher.compare(head)) {
     case Matcher::Mismatch::none: break;
     case Matcher::Mismatch::methods: return concat("the method is not ", joined(matcher.methods));
@@ -92,7 +95,9 @@ std::string lacks(const Matcher& matcher, const RequestHead& head) {
       for (const auto& wanted : matcher.headers) {
         Matcher one;
         one.headers = {wanted};
-        if (!one.matches(head)) return concat("there is no ", wanted.first, ": ", wanted.second);
+        if (one.matches(head)) continue;
+        const auto secret = config.substituted.find(wanted.second);
+        return concat("there is no ", wanted.first, ": ", secret == config.substituted.end() ? wanted.second : secret->second);
       }
       break;
   }
@@ -104,6 +109,10 @@ FilterPlan plan_filter(const FilterSpec& spec, const RequestHead& head) {
   plan.spec = &spec;
   plan.step.facts = spec.factory->facts(spec.config.get());
   plan.step.always = spec.ramp >= 1.0;
+  if (is_grpc(head) && plan.step.facts.total > Duration::zero()) {
+    const auto clients = parse_grpc_timeout(head.headers.value(HeaderId::grpc_timeout));
+    if (clients) plan.step.facts.total = std::min(plan.step.facts.total, *clients);
+  }
   if (spec.mode == FilterMode::disabled) {
     plan.idle = "disabled";
   } else if (spec.when != nullptr && !spec.when->matches(head)) {
@@ -127,6 +136,7 @@ TargetPlan plan_target(const Config& config, const ListenerConfig& listener, con
     plan.filters.push_back(plan_filter(spec, head));
     steps.push_back(plan.filters.back().step);
   }
+  plan.has_body = head.has_body;
   plan.worst = worst_case(steps, {plan.service->connect_timeout, plan.service->pending_timeout});
   return plan;
 }
@@ -136,8 +146,17 @@ void plan_route(const Config& config, const RouteConfig& route, Arena& arena, Re
     plan.status = route.respond->status;
     return;
   }
+  // Filters see the request as it is sent on: what Exchange::prepare_request adds, and the route's edits. Whose address a client has, nobody
+  // knows here; it stands for one of this host.
+  add_via(head.headers, head.version);
+  if (plan.listener->direction == Direction::inbound) {
+    ForwardedFacts hop;
+    hop.client = "127.0.0.1";
+    if (plan.listener->tls) hop.proto = "https";
+    set_forwarded_fields(head, hop);
+  }
   const CompiledEdits edits = CompiledEdits::compile(route.request_headers);
-  edit_request(route, edits, arena, head);  // filters see the request as it is sent on
+  edit_request(route, edits, arena, head);
   plan.sent_target = head.target;
   std::uint64_t weights = 0;
   for (const SplitTarget& split : route.targets) weights += split.weight;
@@ -154,6 +173,7 @@ RequestPlan plan_request(const Config& config, const ListenerConfig& listener, c
   Scratch scratch;
   RequestHead head(scratch.arena());
   RequestPlan plan;
+  plan.config = &config;
   plan.listener = &listener;
   plan.method = request.method;
   std::string text = head_of(request, listener);
@@ -162,6 +182,8 @@ RequestPlan plan_request(const Config& config, const ListenerConfig& listener, c
     plan.status = broken->status;
     return plan;
   }
+  Random random(1);
+  set_request_id(head, true, random);
   const std::string_view refused = normalize_request(scratch.arena(), head);
   plan.authority = head.authority;
   plan.target = head.target;
@@ -172,7 +194,7 @@ RequestPlan plan_request(const Config& config, const ListenerConfig& listener, c
   }
   const std::size_t index = first_match(listener.routes, head);
   for (std::size_t i = 0; i < std::min(index, listener.routes.size()); ++i) {
-    plan.passed.push_back({&listener.routes[i], lacks(listener.routes[i].match, head)});
+    plan.passed.push_back({&listener.routes[i], lacks(config, listener.routes[i].match, head)});
   }
   if (index == listener.routes.size()) {
     plan.status = facts(FailureKind::no_route).http_status;

@@ -39,9 +39,11 @@ struct TargetPlan {
   PolicyChoice choice;
   std::vector<FilterPlan> filters;  // outermost first
   WorstCase worst;
+  bool has_body = false;  // the request has one, which may come slowly
 };
 
 struct RequestPlan {
+  const Config* config = nullptr;
   const ListenerConfig* listener = nullptr;
   std::string method, authority, target;  // normalised
   std::string refused;                    // not empty: why weir answers before any route is asked

@@ -8,6 +8,7 @@
 #include "filters/catalog.h"
 #include "proxy/base/text.h"
 #include "proxy/cli/explain_text.h"
+#include "tests/config/memory_sources.h"
 
 namespace weir {
 namespace {
@@ -116,6 +117,52 @@ TEST_CASE("the plan carries what machines ask for") {
   CHECK(second["policy_by"] == "direction");
   CHECK(second["worst_case"]["to_end_ms"].is_null());
   CHECK(second["worst_case"]["unreachable_ms"] == 6025);
+}
+
+TEST_CASE("a filter sees what weir says of the hop, and not what an inbound client says of itself") {
+  config::HostSources sources;
+  const LoadedConfig loaded = load_config_text(
+      "version: 1\n"
+      "listeners:\n"
+      "  - { name: i, direction: inbound, listen: 127.0.0.1:1, routes: [ { service: s, policy: p } ] }\n"
+      "services: { s: { endpoints: [127.0.0.1:2] } }\n"
+      "policies: { p: { filters: [ { timeout: { total: 1s, when: { headers: { x-forwarded-proto: http } } } },"
+      " { timeout: { name: n, idle: 1s, when: { headers: { x-forwarded-for: 1.2.3.4 } } } } ] } }\n",
+      "t.yaml", filter_catalog(), sources);
+  REQUIRE(loaded.config != nullptr);
+  const RequestPlan made = plan(loaded, {"GET", "/", {{"x-forwarded-for", "1.2.3.4"}, {"x-forwarded-proto", "https"}}});
+  REQUIRE(made.targets.size() == 1);
+  CHECK(made.targets[0].filters[0].step.acts);
+  CHECK_FALSE(made.targets[0].filters[1].step.acts);
+}
+
+TEST_CASE("a header's value that came from elsewhere is named by its source") {
+  config::MemorySources sources;
+  sources.variables["KEY"] = "hunter2";
+  const LoadedConfig loaded = load_config_text(
+      "version: 1\n"
+      "listeners:\n"
+      "  - { name: o, direction: outbound, listen: 127.0.0.1:1, routes: [ { match: { headers: { x-key: \"${env:KEY}\" } }, service: s } ] "
+      "}\n"
+      "services: { s: { endpoints: [127.0.0.1:2] } }\n",
+      "t.yaml", filter_catalog(), sources);
+  REQUIRE(loaded.config != nullptr);
+  for (const char* value : {"hunter2", "guess"}) {
+    const RequestPlan made = plan(loaded, {"GET", "/", {{"x-key", value}}});
+    const std::string said = cli::explain_text(made, loaded.findings) + cli::explain_json(made, loaded.findings);
+    CHECK(said.find("hunter2") == std::string::npos);
+    CHECK(said.find("${env:KEY}") != std::string::npos);
+  }
+}
+
+TEST_CASE("the worst case knows the client's grpc-timeout, and that a body takes its time") {
+  RequestText call = kCharge;
+  call.headers.insert(call.headers.end(), {{"content-type", "application/grpc"}, {"grpc-timeout", "7m"}});
+  CHECK(cli::worst_words(plan(main_file(), call).targets.at(0)).to_end.starts_with("7ms"));
+  const auto to_headers = [](const RequestText& request) { return cli::worst_words(plan(sidecar(), request, 1).targets.at(0)).to_headers; };
+  CHECK(to_headers({"POST", "http://search.local/a", {{"content-length", "3"}}})
+            .ends_with("; what the client takes for its body comes on top"));
+  CHECK(to_headers({"POST", "http://search.local/a", {}}).find("body") == std::string::npos);
 }
 
 TEST_CASE("a filter sees the request as the route has changed it") {
