@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -43,6 +44,8 @@ struct LogWriter::State {
   std::uint64_t taken = 0, done = 0;  // blocks, for flush()
   std::uint64_t reopen_asked = 0, reopen_done = 0;
   bool stopping = false;
+  bool retired = false;
+  Duration patience = kStopWithin;  // of one that is retired
   bool give_up = false;
   bool ended = false;
   std::thread thread;
@@ -52,8 +55,8 @@ struct LogWriter::State {
   }
   bool reopen_wanted() const { return reopen_asked != reopen_done; }
   bool write_block(std::string_view block);  // false: gave up
-  bool reopen_file();
-  bool wait_to_retry(int error);  // false: give up
+  bool reopen_file(bool& another);  // false: the old file stays; `another`: what was opened is a file that begins, not the same again
+  bool wait_to_retry(int error);    // false: give up
 };
 
 Result<std::unique_ptr<LogWriter>> LogWriter::open(const std::string& path, Options options) {
@@ -108,6 +111,17 @@ bool LogWriter::flush(Duration within) {
   return reached();
 }
 
+void LogWriter::retire() {
+  const std::lock_guard<std::mutex> lock(state_->mutex);
+  state_->stopping = state_->retired = true;
+  state_->wake.notify_one();
+}
+
+bool LogWriter::ended() const {
+  const std::lock_guard<std::mutex> lock(state_->mutex);
+  return state_->ended;
+}
+
 bool LogWriter::stop(Duration within) {
   if (stopped_) return true;
   stopped_ = true;
@@ -144,7 +158,8 @@ void LogWriter::run(State& state) {
   while (!state.give_up) {
     if (state.reopen_wanted()) {
       lock.unlock();
-      state.reopen_file();
+      bool another = false;
+      if (state.reopen_file(another) && another) state.inside_line = false;
       lock.lock();
     } else if (!state.queue.empty()) {
       const std::string block = std::move(state.queue.front());
@@ -186,8 +201,9 @@ bool LogWriter::State::write_block(std::string_view block) {
     std::unique_lock<std::mutex> lock(mutex);
     if (!reopen_wanted()) continue;
     lock.unlock();
-    if (!reopen_file() || !inside_line) continue;
-    // Another file now: it does not begin with the rest of a line.
+    bool another = false;
+    if (!reopen_file(another) || !another || !inside_line) continue;
+    // It does not begin with the rest of a line.
     block.remove_prefix(std::min(block.find('\n'), block.size() - 1) + 1);
     inside_line = false;
     lock.lock();
@@ -201,11 +217,12 @@ bool LogWriter::State::wait_to_retry(int error) {
   ++counts.write_errors;
   counts.last_error = error;
   idle.notify_all();
-  wake.wait_for(lock, options.retry_after, [this] { return give_up || reopen_wanted(); });
+  const bool called = wake.wait_for(lock, options.retry_after, [this] { return give_up || reopen_wanted(); });
+  if (retired && !called && (patience -= options.retry_after) <= Duration::zero()) give_up = true;
   return !give_up;
 }
 
-bool LogWriter::State::reopen_file() {
+bool LogWriter::State::reopen_file(bool& another) {
   std::uint64_t asked = 0;
   {
     const std::lock_guard<std::mutex> lock(mutex);
@@ -213,7 +230,13 @@ bool LogWriter::State::reopen_file() {
   }
   const int opened = open_log_file(path, options.mode);
   const int error = errno;
-  if (opened >= 0) ::close(std::exchange(descriptor, opened));
+  if (opened >= 0) {
+    struct stat before {
+    }, after{};
+    another =
+        fstat(descriptor, &before) != 0 || fstat(opened, &after) != 0 || before.st_dev != after.st_dev || before.st_ino != after.st_ino;
+    ::close(std::exchange(descriptor, opened));
+  }
   const std::lock_guard<std::mutex> lock(mutex);
   reopen_done = asked;
   if (opened >= 0) {

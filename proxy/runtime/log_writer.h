@@ -47,6 +47,9 @@ class LogWriter final : public LogSink {
   void write(std::string_view lines) override;
   void reopen();                // the path anew, between two lines; a failure keeps the old file
   bool flush(Duration within);  // until everything written so far is with the kernel; false when the time was too short
+  // No more lines come: its thread writes what is queued, tries kStopWithin longer where that fails, and ends. Waits for nothing.
+  void retire();
+  bool ended() const;  // retired, and the thread has nothing left to do
   // Writes what is queued, for at most so long; false when something was left. A thread that hangs in the kernel is left behind.
   bool stop(Duration within);
   Counts counts() const;

@@ -79,7 +79,10 @@ void Heartbeat::beat() {
     if (tidied) platform_.give_memory_back();
   }
   read_pressure(now);
-  timer_.arm(busy || stuck ? kBusyPeriod : kIdlePeriod);
+  Duration period = busy || stuck ? kBusyPeriod : kIdlePeriod;
+  if (const Duration watched = platform_.supervisor().watchdog_interval(); watched > Duration::zero())
+    period = std::min(period, watched / 4);
+  timer_.arm(period);
 }
 
 }  // namespace weir

@@ -36,15 +36,22 @@ class RealListener final : public SharedListener {
   std::unique_ptr<ListenSocket> socket_;
 };
 
-// The server's hold on a log writer; the platform knows the writer too, to have it reopened.
+// The server's hold on a log writer. The last to let go may be a worker, which must not wait for a disk: the platform ends the writer.
 class RealLogSink final : public LogSink {
  public:
   explicit RealLogSink(std::shared_ptr<LogWriter> writer) : writer_(std::move(writer)) {}
+  ~RealLogSink() override { writer_->retire(); }
   void write(std::string_view lines) override { writer_->write(lines); }
 
  private:
   std::shared_ptr<LogWriter> writer_;
 };
+
+void add(const LogWriter::Counts& counts, LogWriter::Counts& sum) {
+  sum.dropped_lines += counts.dropped_lines;
+  sum.write_errors += counts.write_errors;
+  sum.written_bytes += counts.written_bytes;
+}
 
 }  // namespace
 
@@ -101,15 +108,22 @@ Result<std::unique_ptr<LogSink>> RealPlatform::open_log(const std::string& path)
   Result<std::unique_ptr<LogWriter>> opened = LogWriter::open(path);
   if (!opened) return opened.error();
   const std::shared_ptr<LogWriter> writer = std::move(opened).value();
-  std::erase_if(writers_, [](const auto& known) { return known.expired(); });
+  forget_ended_logs();
   writers_.push_back(writer);
   return std::unique_ptr<LogSink>(std::make_unique<RealLogSink>(writer));
 }
 
 void RealPlatform::reopen_logs() {
-  for (const auto& known : writers_) {
-    if (const auto writer = known.lock()) writer->reopen();
-  }
+  for (const auto& writer : writers_) writer->reopen();
+}
+
+void RealPlatform::forget_ended_logs() {
+  std::erase_if(writers_, [this](const std::shared_ptr<LogWriter>& writer) {
+    if (!writer->ended()) return false;
+    writer->stop(Duration::zero());
+    add(writer->counts(), ended_logs_);
+    return true;
+  });
 }
 
 // A single long-lived object above a burst's blocks keeps all of them resident: malloc gives back by itself only what lies at the
@@ -117,15 +131,8 @@ void RealPlatform::reopen_logs() {
 void RealPlatform::give_memory_back() { malloc_trim(0); }
 
 LogWriter::Counts RealPlatform::log_counts() const {
-  LogWriter::Counts sum;
-  for (const auto& known : writers_) {
-    const auto writer = known.lock();
-    if (writer == nullptr) continue;
-    const LogWriter::Counts counts = writer->counts();
-    sum.dropped_lines += counts.dropped_lines;
-    sum.write_errors += counts.write_errors;
-    sum.written_bytes += counts.written_bytes;
-  }
+  LogWriter::Counts sum = ended_logs_;
+  for (const auto& writer : writers_) add(writer->counts(), sum);
   return sum;
 }
 

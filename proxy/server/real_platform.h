@@ -40,7 +40,7 @@ class RealPlatform final : public Platform {
   void stop_main() { main_->stop(); }
   void stop_workers();                   // ends and joins every worker's thread
   void reopen_logs();                    // after they were moved away (logrotate)
-  LogWriter::Counts log_counts() const;  // of all access logs that are open
+  LogWriter::Counts log_counts() const;  // of all access logs that there were
 
   EventLoop& main_loop() override { return *main_; }
   std::size_t workers() const override { return workers_.size(); }
@@ -58,6 +58,7 @@ class RealPlatform final : public Platform {
   Log& log() override { return log_; }
 
  private:
+  void forget_ended_logs();
   struct WorkerThread {
     std::unique_ptr<RealLoop> loop;
     std::unique_ptr<TcpConnector> connector;
@@ -67,7 +68,8 @@ class RealPlatform final : public Platform {
   TcpConnector main_connector_;
   DescriptorLogSink stderr_{2};
   Log log_;
-  std::vector<std::weak_ptr<LogWriter>> writers_;
+  std::vector<std::shared_ptr<LogWriter>> writers_;  // those in use, and those that still write their last lines
+  LogWriter::Counts ended_logs_;
   HostProbe probe_;
   SystemdSupervisor supervisor_;
   std::map<std::string, std::vector<int>> handed_down_;

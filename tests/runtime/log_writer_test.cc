@@ -257,6 +257,47 @@ TEST_CASE("reopening while the disk is full leaves the rest of a line behind, an
   CHECK(writer->counts().reopened == 1);
 }
 
+TEST_CASE("reopening the same file while the disk is full goes on with the line") {
+  Folder folder;
+  Disk disk;
+  disk.error = ENOSPC;
+  disk.good_calls = 1;
+  disk.at_most = 4;
+  auto writer = open(folder.log(), disk.options());
+  writer->write("abcdefgh\nsecond\n");
+  disk.await_calls(3);
+  writer->reopen();
+  disk.await_more(2);
+  disk.set(0, false);
+  REQUIRE(writer->flush(kLong));
+  CHECK(folder.read() == "abcdefgh\nsecond\n");
+  CHECK(writer->counts().dropped_lines == 0);
+  CHECK(writer->counts().reopened == 1);
+}
+
+TEST_CASE("a writer that is retired writes what it has and ends by itself; where it cannot, it gives up after a while") {
+  Folder folder;
+  Disk disk;
+  LogWriter::Options options = disk.options();
+  const bool full = GENERATE(false, true);
+  if (full) disk.error = ENOSPC;
+  options.retry_after = LogWriter::kStopWithin / 4;
+  if (!full) disk.held = true;
+  auto writer = open(folder.log(), options);
+  writer->write("first\n");
+  disk.await_calls(1);
+  writer->write("second\n");
+  writer->retire();  // does not wait
+  writer->write("too late\n");
+  disk.set(full ? ENOSPC : 0, false);
+  CHECK(writer->flush(kLong) == !full);
+  if (full) REQUIRE(writer->ended());
+  CHECK(writer->stop(kLong) == !full);
+  CHECK(writer->ended());
+  CHECK(folder.read() == (full ? "" : "first\nsecond\n"));
+  CHECK(writer->counts().dropped_lines == (full ? 3 : 1));
+}
+
 TEST_CASE("a thread that hangs in the kernel is left behind at stop") {
   Folder folder;
   auto disk = std::make_shared<Disk>();
