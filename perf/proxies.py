@@ -124,7 +124,8 @@ class Proxies:
             "haproxy.cfg", f"haproxy-{tag}.cfg", PORT=p,
             BIND=f"ssl crt {self.dir}/both.pem alpn h2,http/1.1 ssl-min-ver TLSv1.3" if tls else "", PROTOCOL="proto h2" if http2 else "",
             LOGGLOBAL=f"log {self.dir}/haproxy.sock len 4096 local0" if log else "",
-            LOGDEFAULTS="log global\n  option httplog" if log else "")])
+            LOGDEFAULTS="log global\n  log-format '{\"t\":\"%Ts.%ms\",\"m\":\"%HM\",\"p\":\"%[capture.req.uri,json]\",\"s\":%ST,"
+                        "\"b\":%B,\"d\":%Ta,\"u\":\"%s\",\"ud\":%Tr,\"r\":\"%rc\",\"id\":\"%ID\"}'" if log else "")])
         add("nginx", lambda p: ["nginx", "-p", self.dir, "-c", self.conf(
             "nginx-grpc.conf" if http2 else "nginx.conf", f"nginx-{tag}.conf", PORT=p,
             LISTEN=("ssl http2" if tls else "http2" if scenario.streams else ""),
@@ -137,7 +138,9 @@ class Proxies:
                                   f"--backend=127.0.0.1,{self.upstream}" + (";;proto=h2" if http2 else ""),
                                   "--no-http2-cipher-block-list", "--backend-connections-per-host=1024", "--errorlog-file=/dev/null",
                                   "--add-x-forwarded-for", "--backlog=4096", "--conf=/dev/null"]
-            + ([f"--accesslog-file={self.dir}/nghttpx-access.log"] if log else [])
+            + ([f"--accesslog-file={self.dir}/nghttpx-access.log",
+                '--accesslog-format={"t":"$time_iso8601","m":"$method","p":"$path","s":$status,"b":$body_bytes_sent,"d":$request_time,'
+                '"u":"$backend_host:$backend_port"}'] if log else [])
             + (["--tls-min-proto-version=TLSv1.3", f"{self.dir}/key.pem", f"{self.dir}/cert.pem"] if tls else []))
         add("weir", lambda p: [self.args.weir, "run", "-c", self.conf(
             "weir.yaml", f"weir-{tag}.yaml", PORT=p, ADMIN=free_port(),

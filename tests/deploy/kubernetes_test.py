@@ -67,10 +67,8 @@ class KubernetesTest(unittest.TestCase):
         annotations = self.pod["metadata"]["annotations"]
         self.assertEqual(str(self.ports["weir-admin"]), annotations["prometheus.io/port"])
 
-    def test_ports_that_are_named_exist(self):
-        declared = {p["name"] for c in self.spec["initContainers"] + self.spec["containers"] for p in c["ports"]}
-        for port in one("Service")["spec"]["ports"]:
-            self.assertIn(port["targetPort"], declared)
+    def test_the_service_finds_its_port_also_where_sidecars_names_are_not_known(self):
+        self.assertEqual([self.ports["weir-inbound"]], [port["targetPort"] for port in one("Service")["spec"]["ports"]])
         listeners = {item["name"]: item for item in self.policy["listeners"]}
         self.assertEqual(f"0.0.0.0:{self.ports['weir-inbound']}", listeners["inbound"]["listen"])
         application = self.spec["containers"][0]
