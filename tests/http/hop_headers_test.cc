@@ -5,6 +5,7 @@
 #include <ctime>
 #include <string>
 
+#include "proxy/http/framing_rules.h"
 #include "proxy/runtime/arena.h"
 
 namespace weir {
@@ -20,6 +21,20 @@ struct Fixture {
 };
 
 }  // namespace
+
+TEST_CASE("no trailer says who a client is, where a message ends, or what came before") {
+  const auto may_be = [](std::string_view name) {
+    Fixture f;
+    f.head.headers.add(name, "x");
+    return may_be_trailer(*f.head.headers.begin());
+  };
+  for (const char* name : {"x-forwarded-client-cert", "x-forwarded-for", "forwarded", "via", "x-request-id", "x-weir-attempt",
+                           "authorization", "cookie", "content-length", "transfer-encoding", "host", "te", "set-cookie"}) {
+    INFO(name);
+    CHECK_FALSE(may_be(name));
+  }
+  for (const char* name : {"grpc-status", "digest", "server-timing", "x-sum"}) CHECK(may_be(name));
+}
 
 TEST_CASE("Connection takes out what it names, and itself") {
   Fixture f;
