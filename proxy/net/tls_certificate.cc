@@ -147,6 +147,12 @@ Result<void> TlsIdentity::read_certificates(std::string_view pem) {
   return {};
 }
 
+std::string TlsIdentity::fingerprint() const {
+  std::string all = facts_.fingerprint;
+  for (const X509* one : chain_) all += facts_of(*one).fingerprint;
+  return sha256_hex(all);
+}
+
 Result<void> TlsIdentity::read_key(std::string_view pem) {
   const auto wrong = [](std::string message) {
     ERR_clear_error();

@@ -43,6 +43,7 @@ class TlsIdentity {
   x509_st* certificate() const { return certificate_; }
   evp_pkey_st* key() const { return key_; }
   const std::vector<x509_st*>& chain() const { return chain_; }
+  std::string fingerprint() const;  // of the certificate and its chain
 
  private:
   TlsIdentity() = default;

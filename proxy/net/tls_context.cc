@@ -200,7 +200,7 @@ Result<void> TlsServerContext::build(std::string_view scope) {
   std::string all = concat(scope, '\n', static_cast<int>(settings_.min_version), '\n');
   for (const auto& identity : settings_.identities) {
     if (Result<void> used = use_identity(*identity); !used) return used;
-    all += concat(identity->facts().fingerprint, '\n');
+    all += concat(identity->fingerprint(), '\n');
   }
   if (settings_.identities.size() > 1) SSL_CTX_set_cert_cb(native_, &TlsCallbacks::choose_certificate, nullptr);
   alpn_wire_ = wire_of(settings_.alpn);
@@ -277,7 +277,7 @@ Result<void> TlsClientContext::build() {
                            settings_.alpn, '\n');
   if (settings_.identity != nullptr) {
     if (Result<void> used = use_identity(*settings_.identity); !used) return used;
-    all += settings_.identity->facts().fingerprint;
+    all += settings_.identity->fingerprint();
   }
   for (const std::string& name : settings_.allow_names) all += concat('\n', name);
   fingerprint_ = sha256_hex(all);

@@ -6,7 +6,6 @@ namespace weir {
 namespace {
 
 constexpr std::size_t kKeptArenas = 64;
-constexpr Duration kUnusedFor = std::chrono::seconds(60);
 
 }  // namespace
 
@@ -117,7 +116,6 @@ void Worker::tidy() {
   arenas_.trim(kKeptArenas);
   context_.blocks.trim();
   context_.splice_pipes.trim();
-  services_->trim(kUnusedFor);
   for (const auto& one : listeners_) one->note_pauses();
   drop_left();
 }

@@ -87,7 +87,7 @@ void SimNet::answer_connect(SimConnection& connection) {
           [this, handler = listener.handler](SimConnection& arrived) { accept(arrived, handler); });
   }
   connection.answer = later(*connection.end(0).loop, world().now() + connection.conditions.delay, connection,
-                            [error = refused ? ECONNREFUSED : 0](SimConnection& answered) {
+                            [error = refused ? connection.conditions.refuse_error : 0](SimConnection& answered) {
                               if (answered.end(0).stream != nullptr) answered.end(0).stream->connected(error);
                             });
 }

@@ -6,6 +6,7 @@
 // on_writable while there is room and writing is wanted. Closing with unread data, or data that meets a closed end, makes a RST.
 #pragma once
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -31,7 +32,8 @@ struct SimConditions {
   double fragment = 0;                          // chance that a write travels in two segments
   double short_read = 0;                        // chance that a read gives a part of what waits
   double short_write = 0;                       // chance that a write takes a part of what has room
-  double refuse = 0;                            // chance that a connect is refused; 1 = always
+  double refuse = 0;                            // chance that a connect is refused; 1 = always ...
+  int refuse_error = ECONNREFUSED;              // ... with this
   double black_hole = 0;                        // chance that a connect is never answered
   double reset = 0;                             // chance that a connection is reset ...
   double stall = 0;                             // ... or stands still for ever ...

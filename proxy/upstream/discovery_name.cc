@@ -85,8 +85,8 @@ void DiscoveryName::settle() {
     if (one.outcome == LookupOutcome::found) ttl = std::min(ttl, one.ttl);
   }
   const bool any = ttl != Duration::max();
-  // Many servers refuse to speak of AAAA (RFC 4074): what fails and never gave an address is missed by nobody while the other is found.
-  if (any && failed != nullptr && failed->addresses.empty()) failed = nullptr;
+  // Many servers refuse to speak of AAAA (RFC 4074): if it fails and never gave an address, it is missed by nobody while A is found.
+  if (any && failed == &halves_[1] && failed->addresses.empty()) failed = nullptr;
   if (any) {
     for (Half& one : halves_) {
       if (one.outcome != LookupOutcome::absent) continue;

@@ -90,10 +90,11 @@ void HealthChecker::checked(Target& target, CheckResult result, int status) {
   finished_.push_back(std::move(target.probe));
   sweep_.schedule();
   --in_flight_;
-  const bool changed = service_.record_check(*target.endpoint, result, status, target.began, now());
+  const bool asked = result != CheckResult::none;
+  const bool changed = asked && service_.record_check(*target.endpoint, result, status, target.began, now());
   plan(target, service_.next_check(*target.endpoint, target.began, now()));
   run();
-  listener_.on_checked(result, changed);
+  if (asked) listener_.on_checked(result, changed);
 }
 
 }  // namespace weir

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "proxy/upstream/grpc_health.h"
+#include "proxy/upstream/service_connector.h"
 
 namespace weir {
 
@@ -17,6 +18,7 @@ HealthProbe::~HealthProbe() = default;
 
 void HealthProbe::on_connected(int error) {
   if (over_) return;
+  if (is_shortage(error)) return end(CheckResult::none);  // nobody was asked
   const bool insecure = error == kTlsProtocolError || error == kTlsCertificateError;
   if (error != 0) return end(insecure ? CheckResult::tls_failure : CheckResult::connect_failure);
   if (config_.tcp) return end(CheckResult::passed);

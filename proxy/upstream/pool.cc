@@ -9,6 +9,7 @@ namespace weir {
 namespace {
 
 FailureKind kind_of_connect(int error) {
+  if (is_shortage(error)) return FailureKind::pool_overflow;
   if (error == kTlsCertificateError) return FailureKind::tls_certificate;
   return error == kTlsProtocolError ? FailureKind::tls_failure : FailureKind::connect_failure;
 }
@@ -54,7 +55,8 @@ void ServicePool::set_view(const ServiceView& view) {
     by_index_.push_back(&pool);
   }
   for (const auto& pool : pools_) {
-    if (secured_anew || unwanted(*pool)) expire_idle(*pool, Duration(0));
+    // Also when a reload has just made the time shorter.
+    expire_idle(*pool, secured_anew || unwanted(*pool) ? Duration(0) : view.config.keep_alive.idle);
   }
   on_connection_wanted();
   sweep_.schedule();  // pools that are empty and whose endpoint is gone
@@ -114,10 +116,14 @@ void ServicePool::closed(PooledConnection& connection) {
   retire(connection);
 }
 
+bool ServicePool::of_another_kind(const PooledConnection& connection) const {
+  return connection.protocol_ != view_->config.protocol || connection.security_ != security_;
+}
+
 // Too old, or of the wrong kind: it takes no more requests.
 bool ServicePool::spent(const PooledConnection& connection) const {
   const KeepAliveConfig& keep = view_->config.keep_alive;
-  if (connection.protocol_ != view_->config.protocol || connection.security_ != security_) return true;
+  if (of_another_kind(connection)) return true;
   if (keep.max_requests != 0 && connection.client_->streams_opened() >= keep.max_requests) return true;
   return keep.max_age > Duration(0) && now() - connection.began_ >= keep.max_age;
 }
@@ -216,16 +222,18 @@ void ServicePool::wait(EndpointPool& pool, PoolWaiter& waiter) {
   add_starved(pool);
 }
 
-void ServicePool::leave(PoolWaiter& waiter) {
+bool ServicePool::leave(PoolWaiter& waiter) {
   EndpointPool& pool = *waiter.pool_;
   PooledConnection* connecting = waiter.connecting_;
   waiter.connecting_ = nullptr;
   remove_waiter(waiter);
   if (connecting == nullptr) {
     remove_starved(pool);
-  } else {
-    leave_seat(*connecting);
+    return false;
   }
+  const bool was_connecting = connecting->connecting_ && !connecting->retired_;
+  leave_seat(*connecting);
+  return was_connecting && connecting->retired_;
 }
 
 void ServicePool::remove_waiter(PoolWaiter& waiter) {
@@ -393,6 +401,10 @@ void ServicePool::settled(PooledConnection& connection) {
   eyeballs_.trust(connection.pool_.endpoint->address.family());
   metrics_.connect_time.observe(now() - connection.began_);
   if (connection.carries_many()) connection.pool_.usual_room = std::max(connection.client_->room(), 1U);
+  if (of_another_kind(connection)) {  // a reload came between: what waits asks for other security, or protocol
+    seat_elsewhere(connection);
+    return retire(connection);
+  }
   if (connection.seated_ > 0) return fill(connection);
   ready(connection);
 }
@@ -429,10 +441,6 @@ bool ServicePool::any_open(Address::Family family) const {
 void ServicePool::drain() {
   draining_ = true;
   for (const auto& pool : pools_) expire_idle(*pool, Duration(0));
-}
-
-void ServicePool::trim(Duration unused_for) {
-  for (const auto& pool : pools_) expire_idle(*pool, unused_for);
 }
 
 void ServicePool::close_all() {

@@ -92,7 +92,7 @@ class ServicePool {
 
   PooledConnection* take(EndpointPool& pool);         // one that has room, lent to the caller, or null
   void wait(EndpointPool& pool, PoolWaiter& waiter);  // answers later, never inside
-  void leave(PoolWaiter& waiter);                     // it waits no more (dropped)
+  bool leave(PoolWaiter& waiter);                     // it waits no more (dropped); true: its connect was given up, others want the slot
   void opened(PooledConnection& connection);          // a request was begun on it: counts against its cap
   void release(PooledConnection& connection);         // the call is done with it, well or badly
 
@@ -103,7 +103,6 @@ class ServicePool {
   void on_connection_granted();
   void on_connection_wanted();
   void drain();
-  void trim(Duration unused_for);
   void close_all();  // the end: nothing waits or runs any more
   std::size_t connections() const;
 
@@ -128,11 +127,13 @@ class ServicePool {
   void closed(PooledConnection& connection);
   void serve(PooledConnection& connection);
   void fill(PooledConnection& connection);
+  void seat_elsewhere(PooledConnection& connection);
   void keep_open(PooledConnection& connection);
   void lend(PooledConnection& connection);
   void make_idle(PooledConnection& connection);
   void leave_idle(PooledConnection& connection);
   void give_up(PooledConnection& connection);
+  bool of_another_kind(const PooledConnection& connection) const;
   bool spent(const PooledConnection& connection) const;
   bool worn_out(const PooledConnection& connection) const { return spent(connection) || !connection.client_->available(); }
   bool unwanted(const EndpointPool& pool) const;

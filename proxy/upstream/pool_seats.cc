@@ -46,6 +46,11 @@ void ServicePool::fill(PooledConnection& connection) {
   EndpointPool& pool = connection.pool_;
   do serve(connection);
   while (pool.waiting > 0 && !connection.closed_ && !connection.retired_ && connection.client_->available());
+  seat_elsewhere(connection);
+}
+
+void ServicePool::seat_elsewhere(PooledConnection& connection) {
+  EndpointPool& pool = connection.pool_;
   while (PoolWaiter* waiter = last_seated(connection)) {
     waiter->connecting_ = nullptr;
     --connection.seated_;
@@ -71,7 +76,7 @@ void ServicePool::keep_open(PooledConnection& connection) {
 bool ServicePool::take_seat(EndpointPool& pool, PoolWaiter& waiter) {
   if (pool.unbound == 0 && !carries_many()) return false;
   for (const auto& connection : pool.connections) {
-    if (!connection->connecting_ || connection->seated_ == connection->seats_) continue;
+    if (!connection->connecting_ || connection->seated_ == connection->seats_ || of_another_kind(*connection)) continue;
     if (connection->seated_++ == 0) --pool.unbound;
     waiter.connecting_ = connection.get();
     return true;

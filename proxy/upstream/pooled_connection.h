@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
 
 #include "proxy/base/cache_line.h"
 #include "proxy/base/intrusive_list.h"
@@ -29,7 +30,8 @@ class alignas(kCacheLine) PooledConnection final : public ListNode, private Byte
 
   ClientConnection& client() { return *client_; }
   bool reused() const { return client_->streams_opened() > 0; }
-  bool rested() const { return rested_; }  // it was idle once: the upstream may have closed it just when it is used
+  // Whether it lay idle until now: the upstream may have closed it just when it is used. Asked once for each request that is sent on it.
+  bool take_rested() { return std::exchange(rested_, false); }
 
  private:
   friend class ServicePool;

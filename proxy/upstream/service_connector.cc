@@ -1,8 +1,12 @@
 #include "proxy/upstream/service_connector.h"
 
+#include <cerrno>
+
 #include "proxy/base/check.h"
 
 namespace weir {
+
+bool is_shortage(int error) { return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM; }
 
 bool ServiceConnector::use(const ServiceConfig& config) {
   const bool was_secured = std::exchange(secured_, config.tls.has_value());

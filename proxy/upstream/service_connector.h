@@ -10,6 +10,9 @@
 
 namespace weir {
 
+// Whether a connect failed for what this host lacks (descriptors, memory), which is not the endpoint's failure.
+bool is_shortage(int error);
+
 class ServiceConnector final : public Connector {
  public:
   ServiceConnector(EventLoop& loop, BufferPool& buffers, Connector& plain) : plain_(plain), tls_(loop, buffers, plain) {}

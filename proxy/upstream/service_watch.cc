@@ -38,7 +38,8 @@ void ServiceWatch::configure(const ServiceConfig& config) {
     checker_->configure(*check, config.protocol);
   }
   if (service_.sweeps()) {
-    if (!sweep_timer_.armed()) sweep_timer_.arm(service_.sweep_every());
+    const Duration before = std::exchange(sweep_every_, service_.sweep_every());
+    if (!sweep_timer_.armed() || sweep_every_ < before) sweep_timer_.arm(sweep_every_);
   } else {
     sweep_timer_.disarm();
   }

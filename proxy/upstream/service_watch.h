@@ -57,7 +57,8 @@ class ServiceWatch final : private ServiceObserver, private HealthCheckListener 
   PanicReason panic_ = PanicReason::none;
   MonotonicTime panic_began_{};
   Timer sweep_timer_;
-  Timer return_timer_;  // when the next ejection ends
+  Duration sweep_every_{0};  // as it was armed
+  Timer return_timer_;       // when the next ejection ends
   Deferred look_;
 };
 

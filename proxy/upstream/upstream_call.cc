@@ -139,9 +139,9 @@ void UpstreamCall::on_waited_too_long() {
   }
   if (state_ != State::connection) return;
   const bool connecting = note_connecting();
-  leave_pools();
+  leave_pools(FailureKind::connect_timeout);
   if (connecting) note_latency(true);
-  // Its connect goes on without it, and is counted against the endpoint if it fails.
+  // Its connect goes on without it where slots allow, and is counted against the endpoint if it fails.
   if (connecting) return fail({.kind = FailureKind::connect_timeout, .detail = "no connection in time"});
   fail({.kind = FailureKind::pool_timeout, .detail = "no connection became free in time"});
 }
@@ -157,7 +157,7 @@ bool UpstreamCall::note_connecting() {
 // The endpoint's connect failed, and is counted so; but the request is not lost while the other family of addresses may serve it.
 void UpstreamCall::on_no_connection(FailureKind kind, std::string_view detail) {
   if (!shares_failure()) link_.pool().record_failure(*pool_, generation_, kind);
-  note_latency(true);
+  if (facts(kind).blames_upstream) note_latency(true);
   if (second_waits()) return move_to_second();
   if (!go_beside()) return fail_to_connect(kind, detail);
   move_to_second();
@@ -175,6 +175,7 @@ void UpstreamCall::on_no_second_connection(FailureKind kind, std::string_view de
 
 void UpstreamCall::fail_to_connect(FailureKind kind, std::string_view detail) {
   judged_ = true;
+  if (!facts(kind).blames_upstream) return fail({.kind = kind, .detail = "this host has no descriptor or memory for a connection"});
   const bool late = kind == FailureKind::connect_timeout;
   std::string_view said = late ? "connecting took too long" : "connecting failed";
   if (was_mute() || waiting_->second.was_mute())
@@ -222,9 +223,13 @@ void UpstreamCall::on_second_connection(PooledConnection& connection) {
   send(connection);
 }
 
-void UpstreamCall::leave_pools() {
-  if (linked()) link_.pool().leave(*this);
-  if (second_waits()) link_.pool().leave(waiting_->second);
+// `why`: what a connect that is given up with it is to its endpoint; none: nothing.
+void UpstreamCall::leave_pools(FailureKind why) {
+  const auto leave = [&](PoolWaiter& waiter, EndpointPool& pool, std::uint32_t generation) {
+    if (link_.pool().leave(waiter) && why != FailureKind::none) link_.pool().record_failure(pool, generation, FailureKind::connect_timeout);
+  };
+  if (linked()) leave(*this, *pool_, generation_);
+  if (second_waits()) leave(waiting_->second, *waiting_->second.pool, waiting_->second.generation);
 }
 
 void UpstreamCall::fail_later(FailureKind kind, std::string_view detail) {
@@ -248,7 +253,7 @@ void UpstreamCall::fail(const Failure& failure) {
 // ---- on a connection ----
 
 void UpstreamCall::on_connection(PooledConnection& connection) {
-  leave_pools();  // the second one's connect, if there is one, goes on without us
+  leave_pools(FailureKind::none);  // the second one's connect, if there is one, goes on without us
   send(connection);
 }
 
@@ -258,6 +263,7 @@ void UpstreamCall::send(PooledConnection& connection) {
   connection_ = &connection;
   attempt_->connected = now();
   attempt_->reused_connection = connection.reused();
+  rested_ = connection.take_rested();
   char digits[8];
   HeaderField extra[2];
   std::size_t extra_count = 0;
@@ -321,7 +327,7 @@ void UpstreamCall::on_failure(const ClientFailure& client_failure) {
   Failure failure;
   failure.kind = kind_of(client_failure.error, responded_);
   failure.request_sent = client_failure.anything_sent;
-  failure.stale_connection = (client_failure.reused || connection_->rested()) && !client_failure.anything_received &&
+  failure.stale_connection = (client_failure.reused || rested_) && !client_failure.anything_received &&
                              (client_failure.error == ClientError::reset || client_failure.error == ClientError::closed);
   failure.detail = client_failure.detail.empty() ? detail_of(client_failure) : exchange().arena.copy(client_failure.detail);
   if (failure.stale_connection) {
@@ -420,7 +426,8 @@ void UpstreamCall::silence() noexcept {
   const bool asked = state == State::streaming || (state == State::connection && has_connect());
   if (state == State::connection) {
     attempt_->connecting = note_connecting();
-    leave_pools();
+    const FailureKind why = dropped_for();
+    leave_pools(why == FailureKind::response_timeout ? why : FailureKind::none);
   }
   if (state == State::endpoints) unlink();
   if (state != State::over && state != State::failing) {

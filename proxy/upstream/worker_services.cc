@@ -25,10 +25,6 @@ void WorkerServices::drain() {
   for (const auto& [name, link] : links_) link->pool().drain();
 }
 
-void WorkerServices::trim(Duration unused_for) {
-  for (const auto& [name, link] : links_) link->pool().trim(unused_for);
-}
-
 std::size_t WorkerServices::connections() const {
   std::size_t count = 0;
   for (const auto& [name, link] : links_) count += link->pool().connections();

@@ -126,6 +126,18 @@ TEST_CASE("a service without a ca trusts the system's authorities, and is refuse
   CHECK(load(yaml, sources).config != nullptr);
 }
 
+TEST_CASE("another chain behind the same certificate is a change") {
+  TlsSources sources;
+  const std::string yaml = read("config/examples/mtls.yaml");
+  const LoadedConfig before = load(yaml, sources);
+  sources.files["/etc/weir/tls/tls.crt"] += sources.authority.ca();
+  const LoadedConfig after = load(yaml, sources);
+  REQUIRE(after.config != nullptr);
+  CHECK(
+      describe_changes(*before.config, *after.config, filter_catalog()) ==
+      std::vector<std::string>{"listener inbound: its TLS files say something else", "service payments: its TLS files say something else"});
+}
+
 TEST_CASE("files that TLS reads are watched, and what they say is a change") {
   TlsSources sources;
   config::RecordingSources recording(sources);

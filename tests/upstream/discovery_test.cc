@@ -238,6 +238,20 @@ TEST_CASE("a family that was never found, and that the server refuses to speak o
   CHECK(world.resolver.asked == 3);
 }
 
+TEST_CASE("IPv4 addresses that could not be asked for at first are asked for again soon, though IPv6 has been found") {
+  UpstreamWorld world;
+  world.apply(kNamed);
+  NameAnswer lost;
+  lost.family = Address::Family::ipv4;
+  lost.error = "server failure";
+  world.resolver.answer_family(found({"[::1]:80"}, Address::Family::ipv6));
+  world.resolver.answer_family(lost);
+  CHECK(addresses(world) == Addresses{"[::1]:80"});
+  CHECK_FALSE(world.directory.status()[0].discovery_error.empty());
+  world.advance(2s);
+  CHECK(world.resolver.asked == 2);
+}
+
 TEST_CASE("no answer whatever empties a service that has endpoints") {
   UpstreamWorld world;
   world.apply(kNamed);

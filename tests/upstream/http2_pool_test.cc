@@ -301,6 +301,25 @@ TEST_CASE("h2 pool: a lost connection fails what it carried, and one that was st
   CHECK(world.connections("active") + world.connections("idle") <= 1);
 }
 
+TEST_CASE("h2 pool: a connection that lay idle once and answers again is not stale for ever") {
+  Http2World world(http2());
+  world.ask_many(1);
+  world.answer_all(0);  // and rests
+  world.advance(1s);
+  world.ask_many(3);
+  REQUIRE(world.upstream.peers.size() == 1);
+  H2Peer& peer = *world.upstream.peers[0];
+  peer.answer(peer.open().front(), 200, "x");
+  world.run();
+  CHECK(world.ended() == 2);
+  world.ask_many(1);
+  peer.peer().reset();
+  world.run();
+  CHECK(world.requests[4].failed);
+  CHECK(world.requests[4].failure.kind == FailureKind::reset);
+  for (std::size_t i = 2; i < 4; ++i) CHECK_FALSE(world.requests[i].failure.stale_connection);  // bytes came after they were sent
+}
+
 TEST_CASE("h2 pool: caps on requests and age end a connection when its streams have ended") {
   SECTION("max_requests") {
     ServiceConfig config = http2();

@@ -229,6 +229,29 @@ TEST_CASE("an idle connection to another endpoint gives way at the limit") {
   CHECK(world.net.connects() == 4);
 }
 
+TEST_CASE("at the limit a connect to a black hole is given up for others, and counted against its endpoint") {
+  UpstreamWorld world;
+  world.listen(9002);
+  world.net.conditions(*Address::parse("127.0.0.1:9001")).black_hole = 1;
+  world.apply(limited(1, 10, 0, {"127.0.0.1:9001", "127.0.0.1:9002"}));
+  const std::uint32_t ids[] = {world.status().endpoints[0].id, world.status().endpoints[1].id};
+  TestRequest lost(world, 0, {.attempt = 1, .tried = {ids[1]}, .deadline = kNever});
+  world.run();
+  TestRequest starved(world, 0, {.attempt = 1, .tried = {ids[0]}, .deadline = kNever});
+  world.advance(500ms);
+  SECTION("by a try's timeout") {
+    lost.drop_for_timeout();
+    CHECK(world.status().endpoints[0].failures == 1);
+  }
+  SECTION("by a client that left") {
+    lost.drop();
+    CHECK(world.status().endpoints[0].failures == 0);
+  }
+  world.run();
+  world.only_busy().answer(200);
+  CHECK(starved.status == 200);
+}
+
 TEST_CASE("an idle connection of another worker gives way at the limit") {
   UpstreamWorld world(2);
   world.listen(9001);

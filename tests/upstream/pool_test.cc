@@ -2,6 +2,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <cerrno>
 #include <deque>
 
 using namespace weir;
@@ -340,22 +341,60 @@ TEST_CASE("while draining nothing stays open, and requests still work") {
   CHECK(world.workers[0]->services->connections() == 0);
 }
 
-TEST_CASE("trim closes what a burst left behind") {
+TEST_CASE("idle connections are kept as long as the configuration says, also when a reload has just changed that") {
   UpstreamWorld world;
   world.listen(9001);
-  world.apply(one());
-  {
-    std::deque<TestRequest> burst;
-    for (int i = 0; i < 10; ++i) burst.emplace_back(world);
-    world.run();
-    for (FakeClient* client : world.busy()) client->answer(200);
-  }
-  world.advance(2s);
-  TestRequest recent(world);
+  ServiceConfig config = one();
+  config.keep_alive.idle = 1h;
+  world.apply(config);
+  TestRequest request(world);
+  world.run();
   world.only_busy().answer(200);
-  world.workers[0]->services->trim(1s);
+  world.advance(30min);
+  CHECK(world.workers[0]->services->connections() == 1);
+  config.keep_alive.idle = 40min;
+  world.apply(config);
   world.run();
   CHECK(world.workers[0]->services->connections() == 1);
+  world.advance(10min);
+  CHECK(world.workers[0]->services->connections() == 0);
+}
+
+TEST_CASE("what this host lacks for a connection is no failure of the endpoint, and earns no retry") {
+  UpstreamWorld world;
+  world.listen(9001);
+  world.net.conditions().refuse = 1;
+  world.net.conditions().refuse_error = GENERATE(EMFILE, ENFILE, ENOBUFS, ENOMEM);
+  world.apply(one());
+  TestRequest request(world);
+  world.run();
+  REQUIRE(request.failed);
+  CHECK(request.failure.kind == FailureKind::pool_overflow);
+  CHECK(request.failure.rejected());
+  CHECK(world.status().endpoints[0].failures == 0);
+  CHECK(world.status().connections.used == 0);
+}
+
+TEST_CASE("a connect that a reload has overtaken, with another protocol, carries nothing") {
+  UpstreamWorld world;
+  world.listen(9001);
+  world.net.conditions().delay = 20ms;
+  ServiceConfig config = one();
+  world.apply(config);
+  TestRequest before(world);
+  world.advance(10ms);
+  config.protocol = Protocol::http2;
+  world.apply(config);
+  TestRequest after(world);
+  world.advance(1s);
+  CHECK(world.net.connects() > 1);
+  CHECK_FALSE(before.told());
+  CHECK_FALSE(after.told());
+  CHECK(world.busy().size() == 2);
+  for (FakeClient* client : world.busy()) client->answer(200);
+  CHECK(before.status == 200);
+  CHECK(after.status == 200);
+  CHECK(world.status().connections.used <= 2);
 }
 
 TEST_CASE("in steady state a request allocates nothing outside its arena") {
