@@ -224,10 +224,21 @@ bool takes_everything(Matcher match) {
 
 void lint_routes(const std::vector<RouteConfig>& routes, const config::Value& items, config::Reader& reader) {
   if (!items.is(config::Value::Kind::list) || items.items.size() != routes.size()) return;
+  const auto list = reader.enter("routes");
+  std::map<std::string, std::size_t> first;
+  for (std::size_t i = 0; i < routes.size(); ++i) {
+    if (routes[i].name.empty()) continue;
+    const auto [other, fresh] = first.emplace(routes[i].name, i);
+    if (fresh) continue;
+    const auto scope = reader.enter(i);
+    reader.warning(items.items[i].place,
+                   concat("has the name of the route at line ", items.items[other->second].place.line,
+                          ": metrics, and state whose scope is the route, do not tell them apart"),
+                   "same-name");
+  }
   std::size_t last = 0;
   while (last < routes.size() && !takes_everything(routes[last].match)) ++last;
   for (std::size_t i = last + 1; i < routes.size(); ++i) {
-    const auto list_scope = reader.enter("routes");
     const auto scope = reader.enter(i);
     reader.warning(items.items[i].place, concat("never reached: the route at line ", items.items[last].place.line, " takes everything"),
                    "unreachable-route");

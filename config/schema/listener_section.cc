@@ -1,5 +1,3 @@
-#include <map>
-
 #include "config/schema/lint.h"
 #include "config/schema/sections.h"
 #include "config/schema/types.h"
@@ -13,26 +11,6 @@ using config::object;
 using config::Reader;
 using config::Section;
 using config::Value;
-
-// A route is known by its name: in metrics, in what a reload changed, and by the state of filters whose scope it is.
-bool distinct_routes(const std::vector<RouteConfig>& routes, const Value& items, Reader& reader) {
-  if (!items.is(Value::Kind::list) || items.items.size() != routes.size()) return true;
-  std::map<std::string, std::size_t> first;
-  bool good = true;
-  for (std::size_t i = 0; i < routes.size(); ++i) {
-    const std::string name = routes[i].name.empty() ? concat("route-", i + 1) : routes[i].name;
-    const auto [other, fresh] = first.emplace(name, i);
-    if (fresh) continue;
-    const auto list_scope = reader.enter("routes");
-    const auto scope = reader.enter(i);
-    const Value::Member* const written = items.items[i].find("name");
-    reader.error(written == nullptr ? items.items[i].place : written->value.place,
-                 concat(name, " is the name of another route too, at line ", items.items[other->second].place.line,
-                        written == nullptr ? "; give this one a name" : ""));
-    good = false;
-  }
-  return good;
-}
 
 const Section<ListenerLimits>& listener_limits_section() {
   static const Section<ListenerLimits> section =
@@ -272,7 +250,7 @@ Section<ListenerConfig> make_listener_section() {
       .example("[{ service: payments }]")
       .check([](const ListenerConfig& listener, const Value& value, Reader& reader) {
         lint_routes(listener.routes, value.find("routes")->value, reader);
-        return distinct_routes(listener.routes, value.find("routes")->value, reader);
+        return true;
       });
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -58,8 +59,13 @@ std::vector<PolicyDraft> without(std::vector<PolicyDraft> drafts, const std::vec
 
 void name_routes(ConfigDraft& draft) {
   for (ListenerConfig& listener : draft.listeners) {
+    std::set<std::string> taken;
+    for (const RouteConfig& route : listener.routes) taken.insert(route.name);
     for (std::size_t i = 0; i < listener.routes.size(); ++i) {
-      if (listener.routes[i].name.empty()) listener.routes[i].name = concat("route-", i + 1);
+      std::string& name = listener.routes[i].name;
+      if (!name.empty()) continue;
+      name = concat("route-", i + 1);
+      while (!taken.insert(name).second) name += "-other";  // that one is somebody else's
     }
   }
 }

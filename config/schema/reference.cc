@@ -56,6 +56,7 @@ Each has a code; `weir validate --strict` makes them errors.
 | `nameless-state` | two filters of a kind that keeps state, and no names to tell them apart |
 | `two-breakers` | two policies break one service, each seeing a part of its calls |
 | `unreachable-route` | a route after one that takes everything |
+| `same-name` | two routes of a listener have one name |
 )md";
 
 std::string cell(std::string_view text) {

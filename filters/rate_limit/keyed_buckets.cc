@@ -134,23 +134,22 @@ KeyedBuckets::Taken KeyedBuckets::take(const BucketRules& rules, const KeyFinger
   }
   taken.wait = entries_[places_[place]].bucket.take(rules, now);
   // Each taking makes the heap untrue in one place at most, so one repair for each keeps it nearly true once it matters.
-  if (entries_.size() >= max_keys_) settle_first(1);
+  if (entries_.size() >= max_keys_) repair_first();
   return taken;
 }
 
-bool KeyedBuckets::settle_first(int repairs) {
-  while (true) {
-    Entry& first = entries_[heap_.front()];
-    if (first.listed_at == first.bucket.full_at()) return true;
-    if (repairs-- == 0) return false;
-    first.listed_at = first.bucket.full_at();
-    sift_down(0);
-  }
+bool KeyedBuckets::repair_first() {
+  Entry& first = entries_[heap_.front()];
+  if (first.listed_at == first.bucket.full_at()) return false;
+  first.listed_at = first.bucket.full_at();
+  sift_down(0);
+  return true;
 }
 
 KeyedBuckets::Entry* KeyedBuckets::make_room(const BucketRules& rules, MonotonicTime now) {
   if (entries_.size() < max_keys_) return &entries_.emplace_back();
-  if (!settle_first(kRepairs)) return nullptr;
+  // The heap's times may be too early. Once its first is true, it is the earliest of all; and any that is full would do.
+  for (int repairs = 0; repairs < kRepairs && repair_first(); ++repairs) continue;
   Entry& first = entries_[heap_.front()];
   if (!first.bucket.full(rules, now)) return nullptr;
   erase_place(find_place(first.key));

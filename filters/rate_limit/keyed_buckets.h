@@ -52,8 +52,8 @@ class KeyedBuckets {
   std::size_t home(const KeyFingerprint& key) const { return static_cast<std::size_t>(key.a) & mask_; }
   std::size_t find_place(const KeyFingerprint& key) const;  // of the key, or the empty place where it belongs
   void erase_place(std::size_t place);
-  // Whether the heap's first is now true, and so the earliest of all, after at most so many repairs.
-  bool settle_first(int repairs);
+  // Puts the heap's first where it belongs, if that is not first; false: it was right, and is the earliest of all.
+  bool repair_first();
   // The entry to use for a new key: a fresh one, or that of a bucket that is full by now; null when there is none, or none was found
   // within kRepairs: all workers wait for whoever looks.
   Entry* make_room(const BucketRules& rules, MonotonicTime now);

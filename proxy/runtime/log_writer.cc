@@ -176,6 +176,11 @@ void LogWriter::run(State& state) {
     }
     state.idle.notify_all();
   }
+  // Whoever owns it may keep it for long: the file must not live on for that, nor what was not written go uncounted.
+  for (const std::string& block : state.queue) state.counts.dropped_lines += lines_in(block);
+  state.queue.clear();
+  state.counts.queued_bytes = 0;
+  ::close(std::exchange(state.descriptor, -1));
   state.ended = true;
   state.idle.notify_all();
 }

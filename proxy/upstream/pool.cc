@@ -222,18 +222,18 @@ void ServicePool::wait(EndpointPool& pool, PoolWaiter& waiter) {
   add_starved(pool);
 }
 
-bool ServicePool::leave(PoolWaiter& waiter) {
+Duration ServicePool::leave(PoolWaiter& waiter) {
   EndpointPool& pool = *waiter.pool_;
   PooledConnection* connecting = waiter.connecting_;
   waiter.connecting_ = nullptr;
   remove_waiter(waiter);
   if (connecting == nullptr) {
     remove_starved(pool);
-    return false;
+    return Duration(-1);
   }
   const bool was_connecting = connecting->connecting_ && !connecting->retired_;
   leave_seat(*connecting);
-  return was_connecting && connecting->retired_;
+  return was_connecting && connecting->retired_ ? now() - connecting->began_ : Duration(-1);
 }
 
 void ServicePool::remove_waiter(PoolWaiter& waiter) {

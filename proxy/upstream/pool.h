@@ -92,9 +92,10 @@ class ServicePool {
 
   PooledConnection* take(EndpointPool& pool);         // one that has room, lent to the caller, or null
   void wait(EndpointPool& pool, PoolWaiter& waiter);  // answers later, never inside
-  bool leave(PoolWaiter& waiter);                     // it waits no more (dropped); true: its connect was given up, others want the slot
-  void opened(PooledConnection& connection);          // a request was begun on it: counts against its cap
-  void release(PooledConnection& connection);         // the call is done with it, well or badly
+  // It waits no more (dropped). Where its connect was given up with it, as others want the slot: how long that had taken; else less than 0.
+  Duration leave(PoolWaiter& waiter);
+  void opened(PooledConnection& connection);   // a request was begun on it: counts against its cap
+  void release(PooledConnection& connection);  // the call is done with it, well or badly
 
   // A connect to this pool's endpoint was overtaken by one to the other family of addresses.
   void overtaken(const EndpointPool& pool);

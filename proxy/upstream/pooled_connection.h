@@ -9,7 +9,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <utility>
 
 #include "proxy/base/cache_line.h"
 #include "proxy/base/intrusive_list.h"
@@ -30,8 +29,8 @@ class alignas(kCacheLine) PooledConnection final : public ListNode, private Byte
 
   ClientConnection& client() { return *client_; }
   bool reused() const { return client_->streams_opened() > 0; }
-  // Whether it lay idle until now: the upstream may have closed it just when it is used. Asked once for each request that is sent on it.
-  bool take_rested() { return std::exchange(rested_, false); }
+  bool rested() const { return rested_; }  // it lay idle, and has answered nothing since: the upstream may have closed it meanwhile
+  void answered() { rested_ = false; }
 
  private:
   friend class ServicePool;

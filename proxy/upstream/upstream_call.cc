@@ -1,5 +1,6 @@
 #include "proxy/upstream/upstream_call.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "proxy/upstream/grpc_request.h"
@@ -168,7 +169,7 @@ void UpstreamCall::on_no_connection(FailureKind kind, std::string_view detail) {
 void UpstreamCall::on_no_second_connection(FailureKind kind, std::string_view detail) {
   const Second& second = waiting_->second;
   if (!second.shares_failure()) link_.pool().record_failure(*second.pool, second.generation, kind);
-  if (link_.weighs_latency()) second.pool->endpoint->latency.observe_failure(now() - picked_at_, now());
+  if (link_.weighs_latency() && facts(kind).blames_upstream) second.pool->endpoint->latency.observe_failure(now() - picked_at_, now());
   if (!linked()) return fail_to_connect(kind, detail);
   attempt_->passed_over_id = second.pool->endpoint->id;  // the first one may still be made
 }
@@ -226,7 +227,9 @@ void UpstreamCall::on_second_connection(PooledConnection& connection) {
 // `why`: what a connect that is given up with it is to its endpoint; none: nothing.
 void UpstreamCall::leave_pools(FailureKind why) {
   const auto leave = [&](PoolWaiter& waiter, EndpointPool& pool, std::uint32_t generation) {
-    if (link_.pool().leave(waiter) && why != FailureKind::none) link_.pool().record_failure(pool, generation, FailureKind::connect_timeout);
+    const Duration connecting_for = link_.pool().leave(waiter);  // where it was given up
+    const bool slow = connecting_for >= std::min(HappyEyeballs::kAttemptDelay, link_.view().config.connect_timeout);
+    if (slow && why != FailureKind::none) link_.pool().record_failure(pool, generation, FailureKind::connect_timeout);
   };
   if (linked()) leave(*this, *pool_, generation_);
   if (second_waits()) leave(waiting_->second, *waiting_->second.pool, waiting_->second.generation);
@@ -263,7 +266,6 @@ void UpstreamCall::send(PooledConnection& connection) {
   connection_ = &connection;
   attempt_->connected = now();
   attempt_->reused_connection = connection.reused();
-  rested_ = connection.take_rested();
   char digits[8];
   HeaderField extra[2];
   std::size_t extra_count = 0;
@@ -286,6 +288,7 @@ void UpstreamCall::on_response(ResponseHead& head, BodyPipe::Reader body) {
     return take_for_an_echo();
   }
   responded_ = true;
+  connection_->answered();
   attempt_->response_at = now();
   to_head_ = owed_for(attempt_->connected);
   attempt_->status = head.status;
@@ -327,7 +330,7 @@ void UpstreamCall::on_failure(const ClientFailure& client_failure) {
   Failure failure;
   failure.kind = kind_of(client_failure.error, responded_);
   failure.request_sent = client_failure.anything_sent;
-  failure.stale_connection = (client_failure.reused || rested_) && !client_failure.anything_received &&
+  failure.stale_connection = (client_failure.reused || connection_->rested()) && !client_failure.anything_received &&
                              (client_failure.error == ClientError::reset || client_failure.error == ClientError::closed);
   failure.detail = client_failure.detail.empty() ? detail_of(client_failure) : exchange().arena.copy(client_failure.detail);
   if (failure.stale_connection) {

@@ -109,7 +109,6 @@ class UpstreamCall final : public Call, public PoolWaiter, private ClientStreamH
   bool pending_ = false;  // among the service's pending
   bool responded_ = false;
   bool beside_ = false;                           // there was a second endpoint
-  bool rested_ = false;                           // its connection lay idle before
   bool judged_ = false;                           // outlier detection has heard of this try
   FailureKind failure_kind_ = FailureKind::none;  // of State::failing
   std::string_view failure_detail_;

@@ -269,16 +269,19 @@ TEST_CASE("a header's name that stands twice, in whatever case, is an error") {
   CHECK(loaded.report.find("request_headers.set.x-a: x-a stands here twice") != std::string::npos);
 }
 
-TEST_CASE("two routes of a listener have two names") {
-  const auto report = [](const std::string& routes) {
-    return load_with("listeners: [ { name: o, direction: outbound, listen: 127.0.0.1:2, routes: [ " + routes + " ] } ]\n").report;
+TEST_CASE("two routes of one name are warned of; a route without a name gets one that is free") {
+  const auto with = [](const std::string& routes) {
+    return load_with("listeners: [ { name: o, direction: outbound, listen: 127.0.0.1:2, routes: [ " + routes + " ] } ]\n");
   };
   const std::string to = "match: { path_prefix: /x }, service: s";
-  CHECK(report("{ name: a, " + to + " }, { name: b, service: s }").empty());
-  CHECK(report("{ name: a, " + to + " }, { name: a, service: s }").find("a is the name of another route too, at line 3\n") !=
-        std::string::npos);
-  CHECK(report("{ name: route-2, " + to + " }, { service: s }")
-            .find("route-2 is the name of another route too, at line 3; give this one a name") != std::string::npos);
+  CHECK(with("{ name: a, " + to + " }, { name: b, service: s }").report.empty());
+  const LoadedConfig twins = with("{ name: a, " + to + " }, { name: a, service: s }");
+  CHECK(twins.config != nullptr);
+  CHECK(twins.report.find("[same-name]") != std::string::npos);
+  const LoadedConfig free = with("{ name: route-2, " + to + " }, { service: s }");
+  CHECK(free.report.empty());
+  REQUIRE(free.config != nullptr);
+  CHECK(free.config->listeners[0].routes[1].name == "route-2-other");
 }
 
 TEST_CASE("a route behind one for all paths is never reached") {
