@@ -166,11 +166,13 @@ const PolicyDraft* find_draft(const std::vector<PolicyDraft>& drafts, const std:
   return found == drafts.rend() ? nullptr : &*found;
 }
 
-// The enforced breaker of a policy, its own or of one that it uses. Circles have been refused; depth ends what is said of them.
-const FilterDraft* breaker_of(const PolicyDraft& policy, const std::vector<PolicyDraft>& drafts, int depth = 0) {
+// The enforced breaker of a policy, its own or of one that it uses. `looks`: at so many policies at most; circles, and what is used
+// without end, have been refused already.
+const FilterDraft* breaker_of(const PolicyDraft& policy, const std::vector<PolicyDraft>& drafts, int& looks) {
+  if (--looks < 0) return nullptr;
   for (const FilterDraft& filter : policy.filters) {
-    const PolicyDraft* const used = filter.use.empty() || depth >= 8 ? nullptr : find_draft(drafts, filter.use);
-    const FilterDraft* const inner = used == nullptr ? nullptr : breaker_of(*used, drafts, depth + 1);
+    const PolicyDraft* const used = filter.use.empty() || looks <= 0 ? nullptr : find_draft(drafts, filter.use);
+    const FilterDraft* const inner = used == nullptr ? nullptr : breaker_of(*used, drafts, looks);
     if (inner != nullptr) return inner;
     if (filter.factory == nullptr || filter.mode != FilterMode::enforce) continue;
     if (filter.factory->facts(filter.config.get()).min_calls > 0) return &filter;
@@ -193,7 +195,8 @@ void lint_services(const Config& config, const std::vector<PolicyDraft>& drafts,
   const auto visit = [&](const std::string& service, const std::string& policy) {
     const PolicyDraft* const draft = find_draft(drafts, policy);
     if (draft == nullptr) return;
-    const FilterDraft* breaker = breaker_of(*draft, drafts);
+    int looks = 1000;
+    const FilterDraft* breaker = breaker_of(*draft, drafts, looks);
     if (breaker == nullptr) return;
     const auto [other, fresh] = first.emplace(service, Breaks{draft, breaker});
     if (fresh || other->second.policy == draft) return;

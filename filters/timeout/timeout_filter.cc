@@ -13,14 +13,13 @@ class TimeoutCall final : public FilterCall {
         link_(link),
         started_(exchange.now()),
         last_told_(started_),
-        deadline_(request.deadline),
         request_body_(request.body.pipe()),
         attempts_before_(exchange.attempts),
         tunnel_(request.kind == RequestKind::stream),
         timer_(exchange.loop(), Callback::to<&TimeoutCall::on_timer>(this)) {
     const TimeoutConfig& config = link.config_;
     if (config.total) total_at_ = link.total_at(exchange);
-    deadline_ = std::min(deadline_, total_at_);
+    deadline_ = std::min(request.deadline, total_at_);
     if (config.response_headers) expect_headers_by(started_ + *config.response_headers);
     if (config.idle) idle_at_ = started_ + *config.idle;
     rearm();
@@ -147,7 +146,7 @@ class TimeoutCall final : public FilterCall {
   MonotonicTime started_;
   MonotonicTime last_told_;
   MonotonicTime total_at_ = kNever;
-  MonotonicTime deadline_;  // the nearest of the whole exchange, those of filters further out included
+  MonotonicTime deadline_ = kNever;  // the nearest of the whole exchange, those of filters further out included
   MonotonicTime headers_at_ = kNever;
   MonotonicTime idle_at_ = kNever;
   const BodyPipe* request_body_;  // facts of both stay readable while the arena lives

@@ -140,7 +140,7 @@ void UpstreamCall::on_waited_too_long() {
   }
   if (state_ != State::connection) return;
   const bool connecting = note_connecting();
-  leave_pools(FailureKind::connect_timeout);
+  leave_pools(true);
   if (connecting) note_latency(true);
   // Its connect goes on without it where slots allow, and is counted against the endpoint if it fails.
   if (connecting) return fail({.kind = FailureKind::connect_timeout, .detail = "no connection in time"});
@@ -224,12 +224,12 @@ void UpstreamCall::on_second_connection(PooledConnection& connection) {
   send(connection);
 }
 
-// `why`: what a connect that is given up with it is to its endpoint; none: nothing.
-void UpstreamCall::leave_pools(FailureKind why) {
+// `blame`: a slow connect that is given up with it counts against its endpoint.
+void UpstreamCall::leave_pools(bool blame) {
   const auto leave = [&](PoolWaiter& waiter, EndpointPool& pool, std::uint32_t generation) {
     const Duration connecting_for = link_.pool().leave(waiter);  // where it was given up
     const bool slow = connecting_for >= std::min(HappyEyeballs::kAttemptDelay, link_.view().config.connect_timeout);
-    if (slow && why != FailureKind::none) link_.pool().record_failure(pool, generation, FailureKind::connect_timeout);
+    if (slow && blame) link_.pool().record_failure(pool, generation, FailureKind::connect_timeout);
   };
   if (linked()) leave(*this, *pool_, generation_);
   if (second_waits()) leave(waiting_->second, *waiting_->second.pool, waiting_->second.generation);
@@ -256,7 +256,7 @@ void UpstreamCall::fail(const Failure& failure) {
 // ---- on a connection ----
 
 void UpstreamCall::on_connection(PooledConnection& connection) {
-  leave_pools(FailureKind::none);  // the second one's connect, if there is one, goes on without us
+  leave_pools(false);  // the second one's connect, if there is one, goes on without us
   send(connection);
 }
 
@@ -427,14 +427,13 @@ void UpstreamCall::silence() noexcept {
   if (waiting_) waiting_->later.cancel();
   const State state = state_;
   const bool asked = state == State::streaming || (state == State::connection && has_connect());
+  const FailureKind why = dropped_for();
   if (state == State::connection) {
     attempt_->connecting = note_connecting();
-    const FailureKind why = dropped_for();
-    leave_pools(why == FailureKind::response_timeout ? why : FailureKind::none);
+    leave_pools(why == FailureKind::response_timeout);
   }
   if (state == State::endpoints) unlink();
   if (state != State::over && state != State::failing) {
-    const FailureKind why = dropped_for();
     if (asked) note_given_up(why);
     // Without a connection the endpoint has not been asked anything: if its connect fails, that will be counted by itself.
     if (state == State::streaming && pool_ != nullptr) {

@@ -67,7 +67,7 @@ class UpstreamCall final : public Call, public PoolWaiter, private ClientStreamH
   void on_connect_is_slow();
   bool go_beside();
   bool note_connecting();
-  void leave_pools(FailureKind why);
+  void leave_pools(bool blame);
 
   void pick();
   void choose(EndpointPool& pool);

@@ -32,7 +32,6 @@ class WorkerServices {
 
   // From now on connections close as soon as they are idle (drain). Requests still work.
   void drain();
-  // Closes idle connections that were not used for `unused_for`; the memory of a burst.
   std::size_t connections() const;
 
  private:

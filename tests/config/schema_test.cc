@@ -247,7 +247,10 @@ TEST_CASE("header values that came from elsewhere are printed as their source") 
 }
 
 TEST_CASE("policies that use each other more often than can be counted are refused at once") {
-  std::string yaml = "version: 1\npolicies:\n  p0: { filters: [] }\n";
+  std::string yaml =
+      "version: 1\nservices: { s: { endpoints: [127.0.0.1:1] } }\n"
+      "listeners: [ { name: o, direction: outbound, listen: 127.0.0.1:2, routes: [ { service: s, policy: p60 } ] } ]\n"
+      "policies:\n  p0: { filters: [] }\n";
   for (int i = 1; i <= 60; ++i) yaml += concat("  p", i, ": { filters: [ { use: p", i - 1, " }, { use: p", i - 1, " } ] }\n");
   const LoadedConfig loaded = load(yaml);
   CHECK(loaded.config == nullptr);
